@@ -1,0 +1,4 @@
+//! SPNEGO and NTLMv2 acceptor, accounts.
+
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,12 @@
+//! One chip a module: SCSI, Ethernet, serial, interrupt controller, clock, PCI bridge, flash.
+//!
+//! Drivers reach their chip through [`Registers`] and memory through [`Dma`] only, so that each runs on the host against
+//! a fake chip.
+
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+pub mod bus;
+
+pub use bus::{Dma, Registers};

@@ -1,0 +1,4 @@
+//! The firmware image: workers, tasks and wiring.
+
+#![no_std]
+

@@ -1,0 +1,1 @@
+//! The whole appliance in one host process, under a seed.

@@ -1,0 +1,3 @@
+//! Build, image, run, test and bench the appliance.
+
+fn main() {}
