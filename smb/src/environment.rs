@@ -67,7 +67,11 @@ pub struct Identity {
 impl core::fmt::Debug for Identity {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         // The key stays out of logs.
-        formatter.debug_struct("Identity").field("user", &self.user).field("anonymous", &self.anonymous).finish()
+        formatter
+            .debug_struct("Identity")
+            .field("user", &self.user)
+            .field("anonymous", &self.anonymous)
+            .finish()
     }
 }
 
@@ -92,7 +96,12 @@ pub trait Volume {
     fn open(&self, path: &[u16]) -> Result<Self::Node, VolumeError>;
 
     /// Makes a new file or directory at `path`, which must not exist (Exists).
-    fn create(&self, path: &[u16], kind: NodeKind, attributes: FileAttributes) -> Result<Self::Node, VolumeError>;
+    fn create(
+        &self,
+        path: &[u16],
+        kind: NodeKind,
+        attributes: FileAttributes,
+    ) -> Result<Self::Node, VolumeError>;
 
     /// Gives one use back. The data of a file that was removed meanwhile is freed with its last use.
     fn close(&self, node: Self::Node) -> Result<(), VolumeError>;
@@ -124,7 +133,12 @@ pub trait Volume {
     /// Visits a directory's entries from `cursor` on (0 is the start; `.` and `..` are not among them) until `visit`
     /// returns false. An entry's own cursor says where to go on after it; cursors stay valid while the directory
     /// is open, across creation and removal of other entries.
-    fn list(&self, directory: Self::Node, cursor: u64, visit: &mut dyn FnMut(&Entry<'_>) -> bool) -> Result<(), VolumeError>;
+    fn list(
+        &self,
+        directory: Self::Node,
+        cursor: u64,
+        visit: &mut dyn FnMut(&Entry<'_>) -> bool,
+    ) -> Result<(), VolumeError>;
 
     /// When it returns, all that was written to `node` and its name survive a power cut.
     fn flush(&self, node: Self::Node) -> Result<(), VolumeError>;

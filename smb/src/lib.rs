@@ -4,3 +4,13 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+
+pub mod arena;
+pub mod environment;
+pub mod fscc;
+pub mod reader;
+pub mod status;
+
+/// Names one transport connection: a generation-checked arena id in raw form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u32);
