@@ -8,3 +8,4 @@
 extern crate alloc;
 
 pub mod board;
+pub mod scheduler;
