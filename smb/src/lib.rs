@@ -6,6 +6,7 @@
 extern crate alloc;
 
 pub mod arena;
+pub mod crypto;
 pub mod environment;
 pub mod fscc;
 pub mod reader;
