@@ -8,5 +8,6 @@
 extern crate alloc;
 
 pub mod bus;
+pub mod ethernet;
 
 pub use bus::{Dma, Registers};
