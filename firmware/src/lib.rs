@@ -8,4 +8,5 @@
 extern crate alloc;
 
 pub mod board;
+pub mod net;
 pub mod scheduler;

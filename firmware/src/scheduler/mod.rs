@@ -92,13 +92,15 @@ struct Slot {
 }
 
 impl Slot {
-    const EMPTY: Self = Self {
-        name: Cell::new(""),
-        context: UnsafeCell::new(None),
-        deadline: Cell::new(u64::MAX),
-        runs: Cell::new(0),
-        ticks: Cell::new(0),
-    };
+    const fn new() -> Self {
+        Self {
+            name: Cell::new(""),
+            context: UnsafeCell::new(None),
+            deadline: Cell::new(u64::MAX),
+            runs: Cell::new(0),
+            ticks: Cell::new(0),
+        }
+    }
 }
 
 const NOBODY: u8 = 0xFF;
@@ -123,7 +125,7 @@ struct Scheduler {
 impl Scheduler {
     const fn new() -> Self {
         Self {
-            slots: [const { Slot::EMPTY }; MAXIMUM_THREADS],
+            slots: [const { Slot::new() }; MAXIMUM_THREADS],
             used: Cell::new(0),
             ready: Cell::new(0),
             timed: Cell::new(0),
