@@ -29,7 +29,7 @@ struct Wire {
 impl Wire {
     fn push(&self, queue: &Queue, frame: Vec<u8>) {
         self.count.set(self.count.get() + 1);
-        if self.loss.get() == 0 || self.count.get() % self.loss.get() != 0 {
+        if self.loss.get() == 0 || !self.count.get().is_multiple_of(self.loss.get()) {
             queue.borrow_mut().push_back(frame);
         }
     }
