@@ -1,4 +1,30 @@
-//! Block cache, partition table, exFAT and FAT volumes.
+//! Disks from the block device up: cache, partition tables, exFAT and FAT volumes, formatting.
+//!
+//! The crate knows neither SMB nor a scheduler. Its locks are generic over [`lock_api::RawMutex`], and they may be held
+//! while a device works, so on the board they have to be locks that let other threads run.
+//!
+//! From below to above: [`BlockDevice`] is a disk (or a [`Slice`] of one), [`Cache`] keeps pages of several devices in
+//! one memory budget, [`partition`] says what lies where on a disk, [`volume`] has mounted file systems, and
+//! `format` makes a new one.
 
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+#[cfg(any(test, feature = "test-devices"))]
+extern crate std;
+
+pub mod cache;
+mod device;
+
+mod hash_index;
+pub mod partition;
+#[cfg(any(test, feature = "test-devices"))]
+pub mod test_devices;
+pub mod time;
+mod upcase;
+pub mod volume;
+
+pub use cache::{Cache, CacheError, DeviceIndex, Payload};
+pub use device::{BlockDevice, DeviceError, Slice};

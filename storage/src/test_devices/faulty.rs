@@ -1,0 +1,95 @@
+//! Faults wrap a device.
+
+use alloc::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::Generator;
+use crate::{BlockDevice, DeviceError};
+
+/// How often a [`FaultyDisk`] fails: once in so many calls; 0 is never.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// Reads that answer [`DeviceError::Medium`].
+    pub read: u64,
+    /// Writes that answer [`DeviceError::Failed`] and write nothing.
+    pub write: u64,
+    /// Flushes that answer [`DeviceError::Failed`].
+    pub flush: u64,
+}
+
+/// A device that fails by the seed, or is pulled.
+pub struct FaultyDisk {
+    device: Arc<dyn BlockDevice>,
+    state: Mutex<(Generator, Faults)>,
+    pulled: AtomicBool,
+    reads: AtomicU64,
+    writes: AtomicU64,
+}
+
+impl FaultyDisk {
+    /// Wraps `device`; the same seed and calls give the same faults.
+    pub fn new(device: Arc<dyn BlockDevice>, seed: u64, faults: Faults) -> Self {
+        Self {
+            device,
+            state: Mutex::new((Generator::new(seed), faults)),
+            pulled: AtomicBool::new(false),
+            reads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+        }
+    }
+
+    /// Changes the rates.
+    pub fn set_faults(&self, faults: Faults) {
+        self.state.lock().unwrap().1 = faults;
+    }
+
+    /// Takes the disk away (every call answers [`DeviceError::Gone`]), or puts it back.
+    pub fn pull(&self, pulled: bool) {
+        self.pulled.store(pulled, Ordering::Relaxed);
+    }
+
+    /// Read and write commands so far.
+    pub fn commands(&self) -> (u64, u64) {
+        (self.reads.load(Ordering::Relaxed), self.writes.load(Ordering::Relaxed))
+    }
+
+    fn fails(&self, rate: impl Fn(&Faults) -> u64, error: DeviceError) -> Result<(), DeviceError> {
+        if self.pulled.load(Ordering::Relaxed) {
+            return Err(DeviceError::Gone);
+        }
+        let (random, faults) = &mut *self.state.lock().unwrap();
+        match rate(faults) {
+            0 => Ok(()),
+            times if random.once_in(times) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl BlockDevice for FaultyDisk {
+    fn blocks(&self) -> u64 {
+        self.device.blocks()
+    }
+
+    fn block_size(&self) -> u32 {
+        self.device.block_size()
+    }
+
+    fn read(&self, block: u64, buffers: &mut [&mut [u8]]) -> Result<(), DeviceError> {
+        self.fails(|faults| faults.read, DeviceError::Medium)?;
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.device.read(block, buffers)
+    }
+
+    fn write(&self, block: u64, buffers: &[&[u8]]) -> Result<(), DeviceError> {
+        self.fails(|faults| faults.write, DeviceError::Failed)?;
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.device.write(block, buffers)
+    }
+
+    fn flush(&self) -> Result<(), DeviceError> {
+        self.fails(|faults| faults.flush, DeviceError::Failed)?;
+        self.device.flush()
+    }
+}
