@@ -87,33 +87,36 @@ pub struct Statistics {
     pub transmit_errors: u64,
     /// Times the chip had to be reset because it stopped sending.
     pub restarts: u64,
+    /// Interrupts that were this chip's.
+    pub interrupts: u64,
 }
 
 /// The half of a controller that takes frames in.
 pub trait FrameReceiver {
-    /// Whether [`receive`](Self::receive) would hand over a frame.
-    fn receive_ready(&mut self) -> bool;
+    /// The oldest frame, 14 to [`FRAME_MAXIMUM`] bytes without its checksum, where the chip put it; `None` when none waits.
+    /// It stays the oldest until [`pop`](Self::pop).
+    fn front(&mut self) -> Option<&mut [u8]>;
 
-    /// Lends the oldest frame (14 to [`FRAME_MAXIMUM`] bytes, no checksum) to `consume` and gives its buffer back to the
-    /// chip. `None`, and no call, when there is none.
-    fn receive<T>(&mut self, consume: impl FnOnce(&mut [u8]) -> T) -> Option<T>;
+    /// Gives the oldest frame's buffer back to the chip; nothing when there is none.
+    fn pop(&mut self);
 }
 
 /// The half of a controller that sends frames.
 pub trait FrameTransmitter {
-    /// Whether [`transmit`](Self::transmit) would find a free buffer.
-    fn transmit_ready(&mut self) -> bool;
+    /// How many frames can be queued now. Takes back the buffers of sent frames, and rings the doorbell, when few are left.
+    fn space(&mut self) -> usize;
 
-    /// Lends a buffer of `length` bytes (14 to [`FRAME_MAXIMUM`]; old contents) to `fill` and queues it. The chip sees the frame
-    /// at the next [`flush`](Self::flush), or sooner when many wait. `None`, and no call, when no buffer is free or `length`
-    /// is out of range.
-    fn transmit<T>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> T) -> Option<T>;
+    /// Lends a buffer of `length` bytes (14 to [`FRAME_MAXIMUM`], of old contents) to `fill` and queues it. The chip sees the
+    /// frame at the next [`flush`](Self::flush), or sooner when many wait. Without [`space`](Self::space), or with a
+    /// `length` that no frame has, the frame is lost as it might be on the wire (a length above is cut to the maximum).
+    fn transmit<T>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> T) -> T;
 
     /// Tells the chip of everything queued: one doorbell for all of it. To be called after each round of the stack.
     fn flush(&mut self);
 }
 
-/// One Ethernet port, as a network task uses it.
+/// One Ethernet port, as a network task uses it. In each round: [`service`](Self::service), frames by the
+/// [`halves`](Self::halves), [`FrameTransmitter::flush`]; when nothing is left to do, [`rest`](Self::rest) and sleep.
 pub trait EthernetController {
     /// The receiving half.
     type Receiver: FrameReceiver;
@@ -123,6 +126,10 @@ pub trait EthernetController {
     /// Both halves at once.
     fn halves(&mut self) -> (&mut Self::Receiver, &mut Self::Transmitter);
 
+    /// Looks whether the receive unit ran out of buffers, so that it is started again as soon as some are free. One
+    /// register access.
+    fn service(&mut self);
+
     /// The port's own address.
     fn mac_address(&self) -> MacAddress;
 
@@ -130,7 +137,7 @@ pub trait EthernetController {
     fn link(&self) -> Link;
 
     /// Prepares for sleep: flushes, and lets the chip interrupt again. False when there is work already (a frame came
-    /// meanwhile, or buffers to send became free that were missing): poll again, no interrupt is to come.
+    /// meanwhile, or buffers to send became free that were missing): have another round, no interrupt is to come.
     fn rest(&mut self) -> bool;
 
     /// Chooses the group addresses to listen to. False when the chip takes no command just now: try again later.

@@ -189,6 +189,12 @@ impl<'p, R: Registers, D: Dma> EthernetController for I82559<'p, R, D> {
         (&mut self.receiver, &mut self.transmitter)
     }
 
+    fn service(&mut self) {
+        if self.port.registers().read8(SCB_ACKNOWLEDGE) & CAUSE_RECEIVE_NOT_READY != 0 {
+            self.receiver.stall();
+        }
+    }
+
     fn mac_address(&self) -> MacAddress {
         self.mac_address
     }
@@ -212,10 +218,7 @@ impl<'p, R: Registers, D: Dma> EthernetController for I82559<'p, R, D> {
         if causes & CAUSE_RECEIVE_NOT_READY != 0 {
             self.receiver.stall();
         }
-        if self.receiver.receive_ready() {
-            return false;
-        }
-        if self.transmitter.take_refused() && self.transmitter.transmit_ready() {
+        if self.receiver.front().is_some() || self.transmitter.has_recovered() {
             return false;
         }
         self.port.listen();
@@ -255,7 +258,8 @@ impl<'p, R: Registers, D: Dma> EthernetController for I82559<'p, R, D> {
         self.suspect = outstanding;
         if self.port.registers().read8(SCB_STATUS) & RECEIVE_UNIT_MASK != RECEIVE_UNIT_READY {
             self.receiver.stall();
-            self.receiver.receive_ready();
+            // Starts the unit if no frame waits; else taking the frames does.
+            self.receiver.front();
         }
         self.dump.write32(DUMP_COMPLETION, 0);
         self.dumping = self.port.command(DUMP_AND_RESET_COUNTERS);
@@ -269,6 +273,7 @@ impl<'p, R: Registers, D: Dma> EthernetController for I82559<'p, R, D> {
             transmitted_bytes: self.transmitter.counts.bytes,
             receive_refused: self.receiver.counts.refused,
             receive_stalls: self.receiver.counts.stalls,
+            interrupts: self.port.interrupts().into(),
             ..self.chip_counts
         }
     }

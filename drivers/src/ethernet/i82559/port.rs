@@ -1,5 +1,7 @@
 //! What the interrupt handler and the task share of one 82559: its registers.
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
 use super::registers::*;
 use crate::{Dma, Registers};
 
@@ -10,6 +12,8 @@ use crate::{Dma, Registers};
 pub struct Port<R, D> {
     registers: R,
     dma: D,
+    /// Interrupts taken; wraps.
+    interrupts: AtomicU32,
 }
 
 /// How often a register is looked at before the chip is given up: several milliseconds on a PCI bus.
@@ -18,7 +22,7 @@ const PATIENCE: u32 = 20_000;
 impl<R: Registers, D: Dma> Port<R, D> {
     /// A port around a chip, which is not touched yet.
     pub const fn new(registers: R, dma: D) -> Self {
-        Self { registers, dma }
+        Self { registers, dma, interrupts: AtomicU32::new(0) }
     }
 
     /// The interrupt handler's whole work: whether the chip asks for attention, in which case it is masked (so a shared,
@@ -31,7 +35,14 @@ impl<R: Registers, D: Dma> Port<R, D> {
             return false;
         }
         self.silence();
+        // Handlers do not interrupt each other: no read-modify-write is needed.
+        self.interrupts.store(self.interrupts.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         true
+    }
+
+    /// Interrupts that were this chip's; wraps.
+    pub(super) fn interrupts(&self) -> u32 {
+        self.interrupts.load(Ordering::Relaxed)
     }
 
     /// Masks all the chip's interrupts.

@@ -204,31 +204,29 @@ impl<'p, R: Registers, D: Dma> Receiver<'p, R, D> {
 }
 
 impl<R: Registers, D: Dma> FrameReceiver for Receiver<'_, R, D> {
-    fn receive_ready(&mut self) -> bool {
-        while self.refill_ready() {
-            if self.acceptable().is_some() {
-                return true;
+    fn front(&mut self) -> Option<&mut [u8]> {
+        // A bound, so that a chip that completes bad frames for ever cannot hold the task.
+        for _ in 0..self.size {
+            if !self.refill_ready() {
+                break;
+            }
+            if let Some(length) = self.acceptable() {
+                return Some(self.memory.bytes(offset(self.head) + BLOCK_FRAME, length));
             }
             self.counts.refused += 1;
             self.release();
         }
-        false
+        None
     }
 
-    fn receive<T>(&mut self, consume: impl FnOnce(&mut [u8]) -> T) -> Option<T> {
-        while self.refill_ready() {
-            let Some(length) = self.acceptable() else {
-                self.counts.refused += 1;
-                self.release();
-                continue;
-            };
-            self.counts.frames += 1;
-            self.counts.bytes += length as u64;
-            let result = consume(self.memory.bytes(offset(self.head) + BLOCK_FRAME, length));
-            self.release();
-            return Some(result);
+    fn pop(&mut self) {
+        if self.ready == 0 {
+            return;
         }
-        None
+        let count = self.memory.read16(offset(self.head) + RECEIVE_COUNT) & RECEIVE_COUNT_MASK;
+        self.counts.frames += 1;
+        self.counts.bytes += u64::from(count);
+        self.release();
     }
 }
 

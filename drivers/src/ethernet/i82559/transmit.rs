@@ -32,6 +32,7 @@ pub struct Transmitter<'p, R, D> {
     memory: SharedMemory,
     /// Blocks in the ring.
     size: u16,
+    // One more block behind the ring, outside the circle, is where frames without space go.
     /// The next block to fill.
     head: u16,
     /// Blocks before `head` that are filled and that the chip has not been told of.
@@ -40,8 +41,8 @@ pub struct Transmitter<'p, R, D> {
     used: u16,
     /// Blocks that were seen done since the start; wraps.
     done: u32,
-    /// Frames were refused because the ring was full; cleared by [`Self::take_refused`].
-    refused: bool,
+    /// The stack was told of little space; cleared by [`Self::has_recovered`].
+    short: bool,
     pub(super) counts: Counts,
 }
 
@@ -49,7 +50,7 @@ impl<'p, R: Registers, D: Dma> Transmitter<'p, R, D> {
     /// Makes a ring of `size` (at least 8) blocks; `None` when memory does not suffice.
     pub(super) fn new(port: &'p Port<R, D>, size: u16) -> Option<Self> {
         let size = size.max(8);
-        let memory = SharedMemory::allocate(port.dma(), usize::from(size) * STRIDE, 32)?;
+        let memory = SharedMemory::allocate(port.dma(), (usize::from(size) + 1) * STRIDE, 32)?;
         let mut transmitter = Self {
             port,
             memory,
@@ -58,7 +59,7 @@ impl<'p, R: Registers, D: Dma> Transmitter<'p, R, D> {
             pending: 0,
             used: 0,
             done: 0,
-            refused: false,
+            short: false,
             counts: Counts::default(),
         };
         transmitter.clear();
@@ -111,19 +112,31 @@ impl<'p, R: Registers, D: Dma> Transmitter<'p, R, D> {
         (self.used > self.pending).then_some(self.done)
     }
 
-    /// Whether frames were refused since the last call.
-    pub(super) fn take_refused(&mut self) -> bool {
-        core::mem::take(&mut self.refused)
+    /// Whether the stack was told of little space and there is plenty now.
+    pub(super) fn has_recovered(&mut self) -> bool {
+        if !self.short {
+            return false;
+        }
+        self.reclaim();
+        self.short = self.is_short();
+        !self.short
     }
 
-    /// Finds a free block, making room if there is none.
-    fn free_block(&mut self) -> bool {
-        if self.used < self.size {
-            return true;
+    /// Whether less than half of the ring is free. Then a kick asks for an interrupt when it is done.
+    fn is_short(&self) -> bool {
+        self.used > self.size / 2
+    }
+
+    /// Makes room if little is left.
+    fn make_room(&mut self) {
+        if self.is_short() {
+            self.reclaim();
+            if self.is_short() {
+                self.flush();
+                self.reclaim();
+                self.short |= self.is_short();
+            }
         }
-        self.flush();
-        self.reclaim();
-        self.used < self.size
     }
 
     /// Counts the block at `head` as filled.
@@ -138,7 +151,8 @@ impl<'p, R: Registers, D: Dma> Transmitter<'p, R, D> {
 
     /// Queues a set-up command with its parameters. False when there is no room.
     pub(super) fn set_up(&mut self, action: u16, parameters: impl IntoIterator<Item = u8>) -> bool {
-        if !self.free_block() {
+        self.make_room();
+        if self.used == self.size {
             return false;
         }
         let block = offset(self.head);
@@ -153,15 +167,14 @@ impl<'p, R: Registers, D: Dma> Transmitter<'p, R, D> {
 }
 
 impl<R: Registers, D: Dma> FrameTransmitter for Transmitter<'_, R, D> {
-    fn transmit_ready(&mut self) -> bool {
-        let ready = self.free_block();
-        self.refused |= !ready;
-        ready
+    fn space(&mut self) -> usize {
+        self.make_room();
+        usize::from(self.size - self.used)
     }
 
-    fn transmit<T>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> T) -> Option<T> {
-        if !(FRAME_HEADER..=FRAME_MAXIMUM).contains(&length) || !self.transmit_ready() {
-            return None;
+    fn transmit<T>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> T) -> T {
+        if self.used == self.size || !(FRAME_HEADER..=FRAME_MAXIMUM).contains(&length) {
+            return fill(self.memory.bytes(offset(self.size) + BLOCK_FRAME, length.min(FRAME_MAXIMUM)));
         }
         let block = offset(self.head);
         // Status 0; the chip computes and appends the checksum (NC clear) and pads short frames (configuration byte 18).
@@ -174,20 +187,20 @@ impl<R: Registers, D: Dma> FrameTransmitter for Transmitter<'_, R, D> {
         self.counts.frames += 1;
         self.counts.bytes += length as u64;
         self.queue();
-        Some(result)
+        result
     }
 
     fn flush(&mut self) {
         if self.pending == 0 {
             return;
         }
-        if self.used > self.size / 2 {
+        if self.is_short() {
             self.reclaim();
         }
         let newest = offset(self.back(1));
         let command = self.memory.read16(newest + BLOCK_COMMAND);
         // Only when buffers run short is it worth an interrupt to hear of free ones.
-        let interrupt = if self.size - self.used < self.size / 4 { COMMAND_INTERRUPT } else { 0 };
+        let interrupt = if self.is_short() { COMMAND_INTERRUPT } else { 0 };
         self.memory.write16(newest + BLOCK_COMMAND, command | COMMAND_SUSPEND | interrupt);
         // S on the new end before it leaves the old one: the unit must always find one.
         self.port.dma().barrier();
