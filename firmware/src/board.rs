@@ -4,6 +4,8 @@
 //! an interrupt handler. A handler only acknowledges its chip and sets a bit of the word that
 //! [`take_events`](Board::take_events) fetches.
 
+use alloc::sync::Arc;
+
 use embedded_storage::nor_flash::NorFlash;
 
 /// Bits of the word that [`Board::take_events`] fetches: who wants to be serviced.
@@ -20,8 +22,6 @@ pub mod events {
 
 /// A machine the appliance runs on. It lives for ever and there is one: threads hold `&'static` to it.
 pub trait Board: 'static {
-    /// A disk as the storage layer uses it: its calls block the calling thread on scheduler events.
-    type Disk: 'static;
     /// An Ethernet port.
     type Port: NetworkPort;
     /// The boot flash. Erase blocks are 64 KiB.
@@ -65,10 +65,10 @@ pub trait Board: 'static {
 
     /// Looks for a disk on `channel`. Called by a thread after the service tasks run, so it may block. May be called
     /// again later, when a disk has been exchanged.
-    fn find_disk(&self, channel: usize) -> Option<&'static Self::Disk>;
+    fn find_disk(&self, channel: usize) -> Option<Disk>;
 
-    /// What the disk calls itself, for the console.
-    fn disk_identity(&self, disk: &Self::Disk) -> DiskIdentity;
+    /// Errors that the disk on `channel` has answered since the start.
+    fn disk_errors(&self, channel: usize) -> u32;
 
     /// Hands out the flash, once.
     fn take_flash(&self) -> Option<Self::Flash>;
@@ -112,6 +112,16 @@ pub struct Memory {
     pub used: usize,
     /// The most that was ever in use.
     pub high_water: usize,
+}
+
+/// A disk that was found.
+#[derive(Clone)]
+pub struct Disk {
+    /// What the storage layer uses. Its calls block the calling thread on scheduler events; several threads may call at
+    /// once.
+    pub device: Arc<dyn storage::BlockDevice>,
+    /// What it calls itself.
+    pub identity: DiskIdentity,
 }
 
 /// What a disk calls itself.

@@ -8,5 +8,9 @@
 extern crate alloc;
 
 pub mod board;
+pub mod clock;
+pub mod entropy;
+pub mod log_ring;
 pub mod net;
 pub mod scheduler;
+pub mod workers;
