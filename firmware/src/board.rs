@@ -151,7 +151,7 @@ pub trait NetworkPort: 'static {
     /// Whether the link is up.
     fn link_is_up(&mut self) -> bool;
 
-    /// After the port's event bit: takes back the buffers of sent frames, restarts a receive unit that ran dry.
+    /// At the start of each round: looks whether the receive unit ran dry, so that it is restarted as buffers come free.
     fn service(&mut self);
 
     /// Both halves at once.
@@ -160,6 +160,10 @@ pub trait NetworkPort: 'static {
     /// The one doorbell of a batch: hands all frames transmitted since the last call to the chip, and the receive
     /// buffers that were given back.
     fn kick(&mut self);
+
+    /// Lets the chip interrupt again, which its handler masked: called after [`kick`](Self::kick) when the task is about to
+    /// sleep. False when there is work already and no event is to come for it.
+    fn rest(&mut self) -> bool;
 
     /// Counters since the start.
     fn statistics(&self) -> PortStatistics;

@@ -166,7 +166,8 @@ impl<P: NetworkPort, S: Service> Net<P, S> {
             if self.stopping && self.open == 0 {
                 return;
             }
-            if busy {
+            // Every port, so that none stays masked.
+            if busy || self.ports.iter_mut().fold(false, |work, port| !port.hardware.rest() | work) {
                 scheduler::yield_now();
             } else if deadline == u64::MAX {
                 self.mailbox.event.wait();

@@ -71,6 +71,9 @@ impl NetworkPort for TestPort {
         (&mut self.receiver, &mut self.transmitter)
     }
     fn kick(&mut self) {}
+    fn rest(&mut self) -> bool {
+        true
+    }
     fn statistics(&self) -> PortStatistics {
         PortStatistics::default()
     }
