@@ -1,0 +1,169 @@
+//! A disk in memory that takes its time, and fails when told to.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use firmware::scheduler;
+use storage::{BlockDevice, DeviceError};
+
+use crate::random::Random;
+
+/// Bytes a block.
+const BLOCK: u32 = 512;
+/// Blocks a piece of memory: memory is taken where something was written.
+const PIECE: u64 = 128;
+
+/// What a disk does beside its work.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskFaults {
+    /// Microseconds a command takes at least.
+    pub latency: u64,
+    /// Up to so many more.
+    pub jitter: u64,
+    /// One read in so many fails; 0: none.
+    pub read_errors_one_in: u64,
+    /// One write in so many fails; 0: none.
+    pub write_errors_one_in: u64,
+}
+
+impl Default for DiskFaults {
+    fn default() -> Self {
+        Self { latency: 80, jitter: 0, read_errors_one_in: 0, write_errors_one_in: 0 }
+    }
+}
+
+struct State {
+    pieces: HashMap<u64, Vec<u8>>,
+    faults: DiskFaults,
+    random: Random,
+    gone: bool,
+    commands: u64,
+}
+
+/// The disk. Clones are the same disk.
+#[derive(Clone)]
+pub struct RamDisk {
+    blocks: u64,
+    state: Arc<Mutex<State>>,
+}
+
+impl RamDisk {
+    /// A disk of `blocks` blocks of 512 bytes that read as zeros.
+    pub fn new(blocks: u64, faults: DiskFaults, random: Random) -> Self {
+        let state = State { pieces: HashMap::new(), faults, random, gone: false, commands: 0 };
+        Self { blocks, state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what the disk does beside its work.
+    pub fn set_faults(&self, faults: DiskFaults) {
+        self.state().faults = faults;
+    }
+
+    /// Pulls the disk out (true), or puts it back.
+    pub fn set_gone(&self, gone: bool) {
+        self.state().gone = gone;
+    }
+
+    /// Commands executed.
+    pub fn commands(&self) -> u64 {
+        self.state().commands
+    }
+
+    /// Spends a command's time and says whether it fails.
+    fn command(&self, block: u64, bytes: u64, write: bool) -> Result<(), DeviceError> {
+        if !bytes.is_multiple_of(u64::from(BLOCK)) {
+            return Err(DeviceError::Misaligned);
+        }
+        if block.checked_add(bytes / u64::from(BLOCK)).is_none_or(|end| end > self.blocks) {
+            return Err(DeviceError::OutOfRange);
+        }
+        let (wait, fails) = {
+            let mut state = self.state();
+            state.commands += 1;
+            let DiskFaults { latency, jitter, read_errors_one_in, write_errors_one_in } = state.faults;
+            let one_in = if write { write_errors_one_in } else { read_errors_one_in };
+            let wait = latency + state.random.below(jitter + 1);
+            (wait, state.random.once_in(one_in))
+        };
+        if scheduler::in_thread() {
+            scheduler::sleep(wait);
+        }
+        match (self.state().gone, fails) {
+            (true, _) => Err(DeviceError::Gone),
+            (false, true) => Err(DeviceError::Medium),
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// Calls `each` with the memory behind every block of the buffers in order.
+    fn for_each_block<'a>(
+        state: &mut State,
+        block: u64,
+        buffers: impl Iterator<Item = &'a [u8]>,
+        mut each: impl FnMut(&mut [u8], &'a [u8]),
+    ) {
+        let mut at = block * u64::from(BLOCK);
+        let piece_bytes = PIECE * u64::from(BLOCK);
+        for mut buffer in buffers {
+            while !buffer.is_empty() {
+                let piece =
+                    state.pieces.entry(at / piece_bytes).or_insert_with(|| vec![0; piece_bytes as usize]);
+                let start = (at % piece_bytes) as usize;
+                let length = buffer.len().min(piece.len() - start);
+                let (now, rest) = buffer.split_at(length);
+                each(&mut piece[start..start + length], now);
+                buffer = rest;
+                at += length as u64;
+            }
+        }
+    }
+}
+
+impl BlockDevice for RamDisk {
+    fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    fn block_size(&self) -> u32 {
+        BLOCK
+    }
+
+    fn read(&self, block: u64, buffers: &mut [&mut [u8]]) -> Result<(), DeviceError> {
+        let bytes = buffers.iter().map(|buffer| buffer.len() as u64).sum();
+        self.command(block, bytes, false)?;
+        let state = self.state();
+        let mut at = block * u64::from(BLOCK);
+        let piece_bytes = PIECE * u64::from(BLOCK);
+        for buffer in buffers {
+            let mut buffer = &mut buffer[..];
+            while !buffer.is_empty() {
+                let start = (at % piece_bytes) as usize;
+                let length = buffer.len().min(piece_bytes as usize - start);
+                let (now, rest) = buffer.split_at_mut(length);
+                match state.pieces.get(&(at / piece_bytes)) {
+                    Some(piece) => now.copy_from_slice(&piece[start..start + length]),
+                    None => now.fill(0),
+                }
+                buffer = rest;
+                at += length as u64;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, block: u64, buffers: &[&[u8]]) -> Result<(), DeviceError> {
+        let bytes = buffers.iter().map(|buffer| buffer.len() as u64).sum();
+        self.command(block, bytes, true)?;
+        let mut state = self.state();
+        Self::for_each_block(&mut state, block, buffers.iter().copied(), |to, from| to.copy_from_slice(from));
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), DeviceError> {
+        self.command(0, 0, true)
+    }
+}
