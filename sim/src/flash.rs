@@ -53,7 +53,7 @@ impl NorFlash for Flash {
     const ERASE_SIZE: usize = ERASE_BLOCK as usize;
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
-        if from % ERASE_BLOCK != 0 || to % ERASE_BLOCK != 0 {
+        if !from.is_multiple_of(ERASE_BLOCK) || !to.is_multiple_of(ERASE_BLOCK) {
             return Err(FlashError(NorFlashErrorKind::NotAligned));
         }
         let mut flash = self.0.borrow_mut();

@@ -5,6 +5,7 @@
 //! a TCP/IP stack of their own. One seed gives one run: the [`Trace`] hashes everything that happened.
 
 mod board;
+mod client;
 mod disk;
 mod ethernet;
 mod flash;
@@ -12,6 +13,7 @@ mod random;
 mod trace;
 
 pub use board::{Network, SimBoard};
+pub use client::{ClientError, Handle, SmbClient};
 pub use disk::{DiskFaults, RamDisk};
 pub use ethernet::{ClientHost, ClientSocket, Port, Wire, WireFaults};
 pub use flash::{Flash, FlashError};
