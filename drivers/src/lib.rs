@@ -8,6 +8,11 @@
 extern crate alloc;
 
 pub mod bus;
+pub mod cuda;
+pub mod escc;
 pub mod ethernet;
+pub mod flash;
+pub mod heathrow;
+pub mod mpc106;
 
 pub use bus::{Dma, Registers};

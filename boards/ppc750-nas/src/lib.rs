@@ -1,4 +1,40 @@
 //! The PowerPC 750 NAS board: reset, exceptions, memory map, which chip is where.
+//!
+//! The crate has two users: the boot block (`src/boot`), which runs in the flash at reset, and the firmware image, which
+//! the boot block copies to memory. Both set up the CPU with the same code, so a new image does not depend on what an old
+//! boot block left behind.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`memory_map`] | what lies where |
+//! | [`time`] | timebase ticks and microseconds |
+//! | `cpu` | special registers, interrupts on and off, idling |
+//! | `mmu` | BATs, caches, the page table of the stack window |
+//! | `exceptions` | vectors, the interrupt entry, the fatal entry |
+//! | `crash` | what is printed when nothing else works any more |
+//! | `mmio` | register windows and DMA memory for the drivers |
+//! | `interrupts` | which interrupt input means which event |
 
 #![no_std]
 
+//! | `stacks` | guarded stacks |
+pub mod memory_map;
+pub mod time;
+
+#[cfg(target_os = "none")]
+#[cfg(target_os = "none")]
+pub mod cpu;
+#[cfg(target_os = "none")]
+pub mod crash;
+#[cfg(target_os = "none")]
+pub mod exceptions;
+#[cfg(target_os = "none")]
+pub mod interrupts;
+#[cfg(target_os = "none")]
+pub mod mmio;
+#[cfg(target_os = "none")]
+pub mod mmu;
+#[cfg(target_os = "none")]
+pub mod serial;
+#[cfg(target_os = "none")]
+pub mod stacks;
