@@ -9,6 +9,7 @@ pub mod arena;
 pub mod crypto;
 pub mod environment;
 pub mod fscc;
+pub mod netbios;
 pub mod reader;
 pub mod status;
 
