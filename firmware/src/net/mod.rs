@@ -21,11 +21,11 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
-use smoltcp::wire::IpCidr;
+use smoltcp::wire::{IpCidr, Ipv4Address};
 
 pub use connection::{RECEIVE_RING, SEND_RING};
 pub use mailbox::Mailbox;
-pub use port::StaticAddress;
+pub use port::{Addressing, StaticAddress};
 pub use service::{Reply, Service, Transport};
 
 use crate::board::{NetworkPort, PortStatistics};
@@ -56,8 +56,8 @@ const PORT_139: u16 = 139;
 pub struct Configuration {
     /// Told to the DHCP server.
     pub host_name: &'static str,
-    /// For each port, the address to use without DHCP.
-    pub fallback: Vec<Option<StaticAddress>>,
+    /// For each port, where its address comes from; DHCP for those beyond the end.
+    pub addressing: Vec<Addressing>,
     /// Seeds sequence numbers and the hash; from the entropy pool.
     pub seed: u64,
 }
@@ -73,6 +73,8 @@ pub struct PortStatus {
     pub link: bool,
     /// IP addresses.
     pub addresses: Vec<IpCidr>,
+    /// The default router.
+    pub router: Option<Ipv4Address>,
     /// Frame counters.
     pub frames: PortStatistics,
     /// TCP segments dropped for a wrong checksum.
@@ -131,9 +133,10 @@ impl<P: NetworkPort, S: Service> Net<P, S> {
             .into_iter()
             .enumerate()
             .map(|(index, port)| {
-                let fallback = configuration.fallback.get(index).copied().flatten();
+                let automatic = Addressing { dhcp: true, fallback: None };
+                let addressing = configuration.addressing.get(index).copied().unwrap_or(automatic);
                 let seed = seed.wrapping_add(index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-                Port::new(port, seed, configuration.host_name, fallback, now)
+                Port::new(port, seed, configuration.host_name, addressing, now)
             })
             .collect();
         let mut connections = Vec::new();
@@ -400,6 +403,7 @@ impl<P: NetworkPort, S: Service> Net<P, S> {
                 address: port.hardware.address(),
                 link: port.link(),
                 addresses: port.addresses(),
+                router: port.router(),
                 frames: port.hardware.statistics(),
                 damaged: port.damaged,
             })

@@ -15,7 +15,16 @@ use super::device::{Device, Scratch};
 use super::flow::{self, Look};
 use crate::board::{FrameReceiver, FrameTransmitter, NetworkPort};
 
-/// An address by hand, for when no DHCP server answers.
+/// How a port gets its IPv4 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addressing {
+    /// Ask a DHCP server.
+    pub dhcp: bool,
+    /// The address without DHCP, or when no server answers.
+    pub fallback: Option<StaticAddress>,
+}
+
+/// An address by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaticAddress {
     /// Address and prefix length.
@@ -34,9 +43,11 @@ pub(super) struct Port<P> {
     interface: Interface,
     /// DHCP (and whatever else has no connection).
     sockets: SocketSet<'static>,
-    dhcp: SocketHandle,
+    /// `None`: not wanted.
+    dhcp: Option<SocketHandle>,
     scratch: Scratch,
-    fallback: Option<StaticAddress>,
+    addressing: Addressing,
+    router: Option<Ipv4Address>,
     started: u64,
     leased: bool,
     pub(super) deadline: u64,
@@ -65,7 +76,7 @@ impl<P: NetworkPort> Port<P> {
         mut hardware: P,
         seed: u64,
         host_name: &'static str,
-        fallback: Option<StaticAddress>,
+        addressing: Addressing,
         now: u64,
     ) -> Self {
         let address = hardware.address();
@@ -87,14 +98,15 @@ impl<P: NetworkPort> Port<P> {
             dhcp.set_outgoing_options(Box::leak(Box::new([option])));
         }
         let mut sockets = SocketSet::new(Vec::with_capacity(4));
-        let dhcp = sockets.add(dhcp);
+        let dhcp = addressing.dhcp.then(|| sockets.add(dhcp));
         Self {
             hardware,
             interface,
             sockets,
             dhcp,
             scratch,
-            fallback,
+            addressing,
+            router: None,
             started: now,
             leased: false,
             deadline: 0,
@@ -150,8 +162,10 @@ impl<P: NetworkPort> Port<P> {
         if link != self.link {
             self.link = link;
             log::info!("port {}: link {}", index + 1, if link { "up" } else { "down" });
-            if link {
-                self.sockets.get_mut::<dhcpv4::Socket>(self.dhcp).reset();
+            if let Some(dhcp) = self.dhcp
+                && link
+            {
+                self.sockets.get_mut::<dhcpv4::Socket>(dhcp).reset();
             }
         }
         self.interface.poll_maintenance(instant(now));
@@ -171,7 +185,8 @@ impl<P: NetworkPort> Port<P> {
     }
 
     fn configure(&mut self, now: u64, index: usize) {
-        let change = match self.sockets.get_mut::<dhcpv4::Socket>(self.dhcp).poll() {
+        let event = self.dhcp.and_then(|dhcp| self.sockets.get_mut::<dhcpv4::Socket>(dhcp).poll());
+        let change = match event {
             Some(dhcpv4::Event::Configured(config)) => Some(Some((config.address, config.router))),
             Some(dhcpv4::Event::Deconfigured) => Some(None),
             None => None,
@@ -190,12 +205,13 @@ impl<P: NetworkPort> Port<P> {
             }
             _ => {}
         }
-        if let Some(fallback) = self.fallback
+        let patience = if self.addressing.dhcp { DHCP_PATIENCE } else { 0 };
+        if let Some(fallback) = self.addressing.fallback
             && !self.leased
-            && now >= self.started + DHCP_PATIENCE
+            && now >= self.started + patience
             && self.interface.ipv4_addr().is_none()
         {
-            log::info!("port {}: {} as configured, no DHCP", index + 1, fallback.address);
+            log::info!("port {}: {} as configured", index + 1, fallback.address);
             self.set_address(Some(fallback.address), fallback.router);
         }
     }
@@ -211,6 +227,7 @@ impl<P: NetworkPort> Port<P> {
                 let _ = addresses.push(IpCidr::Ipv4(address));
             }
         });
+        self.router = router;
         let routes = self.interface.routes_mut();
         routes.remove_default_ipv4_route();
         if let Some(router) = router {
@@ -222,6 +239,11 @@ impl<P: NetworkPort> Port<P> {
     /// The addresses now, for the console.
     pub(super) fn addresses(&self) -> Vec<IpCidr> {
         self.interface.ip_addrs().to_vec()
+    }
+
+    /// The default router now, for the console.
+    pub(super) fn router(&self) -> Option<Ipv4Address> {
+        self.router
     }
 
     pub(super) fn link(&self) -> bool {

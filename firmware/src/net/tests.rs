@@ -200,7 +200,8 @@ fn bench() -> Bench {
         refusing: Cell::new(false),
     }));
     let fallback = StaticAddress { address: Ipv4Cidr::new(SERVER, 24), router: None };
-    let configuration = Configuration { host_name: "nas", fallback: vec![Some(fallback)], seed: 99 };
+    let addressing = Addressing { dhcp: true, fallback: Some(fallback) };
+    let configuration = Configuration { host_name: "nas", addressing: vec![addressing], seed: 99 };
     let net =
         Net::new(vec![TestPort::new(&wire)], &configuration, echo, mailbox, Box::leak(Box::default()), 0);
     let mut device = ClientDevice(wire.clone());
