@@ -1,5 +1,6 @@
 //! The PowerPC 750 board as the appliance sees it.
 
+pub mod ethernet;
 mod heap;
 mod pci;
 mod probe;
