@@ -10,7 +10,7 @@ use ppc750_nas::cpu;
 use ppc750_nas::interrupts::Source;
 use ppc750_nas::mmio::{BoardDma, Mmio};
 
-use super::Bus;
+use super::pci::Bus;
 
 /// A port of this board.
 pub type BoardPort = EthernetPort<I82559<'static, Mmio, BoardDma>>;
