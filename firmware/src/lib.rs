@@ -10,7 +10,6 @@ extern crate alloc;
 pub mod board;
 pub mod clock;
 pub mod entropy;
-pub mod ethernet;
 pub mod log_ring;
 pub mod net;
 pub mod scheduler;

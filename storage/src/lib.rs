@@ -28,4 +28,3 @@ pub mod volume;
 
 pub use cache::{Cache, CacheError, DeviceIndex, Payload};
 pub use device::{BlockDevice, DeviceError, Slice};
-pub use volume::Volume;

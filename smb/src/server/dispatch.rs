@@ -1,0 +1,480 @@
+//! From a message to its answer: decryption, the elements of a compound, the checks that every request passes
+//! (MS-SMB2 3.3.5.2), and the call of the command's handler.
+
+use super::reply::{Draft, Protection};
+use super::state::{ConnectionMarker, Session, Setup, State, Tree, connection_id};
+use super::{Disposition, Encryption, PayloadOf, Server, access};
+use crate::ConnectionId;
+use crate::arena::Id;
+use crate::crypto::{SigningKey, TRANSFORM_HEADER_SIZE, TransformHeader};
+use crate::environment::{Environment, Volume};
+use crate::reader::{Reader, Writer};
+use crate::status::NtStatus;
+use crate::wire::header::{
+    Command, Flags, HEADER_LENGTH, Header, PROTOCOL_ID, SMB1_PROTOCOL_ID, TRANSFORM_PROTOCOL_ID,
+};
+use crate::wire::negotiate::Dialect;
+use crate::wire::{self, FileId};
+
+/// One request while it is handled.
+pub(crate) struct Request<'a> {
+    pub connection: Id<ConnectionMarker>,
+    /// Its header; what handlers set here (session, tree) goes into the response's.
+    pub header: Header,
+    /// The element, header included, padding not taken off.
+    pub message: &'a [u8],
+    /// `None` before NEGOTIATE.
+    pub dialect: Option<Dialect>,
+    pub session: Option<Id<Session>>,
+    pub tree: Option<Id<Tree>>,
+    /// The file of the element before, for related requests.
+    pub previous_file: Option<FileId>,
+    /// No element follows in the compound.
+    pub last: bool,
+    pub encrypted: bool,
+    /// Signs the response.
+    pub sign_with: Option<SigningKey>,
+    /// Which preauthentication hash the response goes into.
+    pub hash: HashReply,
+}
+
+/// Which preauthentication hash a response goes into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HashReply {
+    /// None.
+    No,
+    /// The connection's.
+    Connection,
+    /// That of a log-on in progress.
+    Setup(Id<Setup>),
+}
+
+impl core::fmt::Debug for Setup {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("Setup").field("purpose", &self.purpose).finish_non_exhaustive()
+    }
+}
+
+impl Request<'_> {
+    /// 3.3.5.2.5: a payload of `length` bytes costs one credit for each 64 KiB begun.
+    pub fn check_charge(&self, length: u32) -> Result<(), NtStatus> {
+        let paid = match self.dialect {
+            Some(dialect) if dialect > Dialect::Smb202 => u64::from(self.header.charge()),
+            // Without multi-credit operations 64 KiB is all there is.
+            _ => 1,
+        };
+        if u64::from(length) > paid * 0x1_0000 { Err(NtStatus::INVALID_PARAMETER) } else { Ok(()) }
+    }
+
+    /// The file that the request names, or that the element before it did.
+    pub fn file(&self, named: FileId) -> FileId {
+        if self.header.flags.contains(Flags::RELATED)
+            && let Some(previous) = self.previous_file
+        {
+            return previous;
+        }
+        named
+    }
+}
+
+/// What a handler came to. An `Err(status)` makes an error response.
+pub(crate) enum Outcome<P> {
+    /// The body is in place.
+    Done(NtStatus),
+    /// The body is in place, and this is its data.
+    Data(P),
+    /// An error response with this data in it.
+    ErrorData(NtStatus, alloc::vec::Vec<u8>),
+    /// The answer comes later, or never.
+    Silent,
+    /// The connection must be closed.
+    Disconnect,
+}
+
+/// What a handler returns.
+pub(crate) type Handled<P> = Result<Outcome<P>, NtStatus>;
+
+/// What related elements take over from the one before.
+#[derive(Default)]
+struct Before {
+    session: u64,
+    tree: u32,
+    file: Option<FileId>,
+    /// Why there is no file, when the CREATE failed.
+    failed: Option<NtStatus>,
+    any: bool,
+}
+
+/// What encrypts the answer to an encrypted message.
+struct Sealed {
+    session: u64,
+    protection: Protection,
+}
+
+impl<E: Environment> Server<E> {
+    /// Handles one message (without the transport's header), which is changed in place when it is encrypted. Blocks
+    /// while the volume or the authenticator does. Answers are queued.
+    pub fn handle(&self, connection: ConnectionId, message: &mut [u8]) -> Disposition {
+        let Some(id) = Id::from_raw(connection.0) else { return Disposition::Disconnect };
+        let disposition = match message.first_chunk::<4>() {
+            Some(&PROTOCOL_ID) => self.compound(id, message, None),
+            Some(&TRANSFORM_PROTOCOL_ID) => match self.open_transform(message) {
+                Some((sealed, inside)) => self.compound(id, inside, Some(sealed)),
+                None => Disposition::Disconnect,
+            },
+            Some(&SMB1_PROTOCOL_ID) => self.negotiate_multi_protocol(id, message),
+            _ => Disposition::Disconnect,
+        };
+        if disposition == Disposition::Disconnect {
+            self.state.lock().counters.protocol_errors += 1;
+        }
+        self.resume();
+        self.announce();
+        disposition
+    }
+
+    /// Decrypts a message in place (3.3.5.2.1).
+    fn open_transform<'a>(&self, message: &'a mut [u8]) -> Option<(Sealed, &'a mut [u8])> {
+        let header = TransformHeader::parse(&mut Reader::new(message)).ok()?;
+        if header.flags != TransformHeader::ENCRYPTED {
+            return None;
+        }
+        let inside = message.get_mut(TRANSFORM_HEADER_SIZE..)?;
+        let (key, protection) = {
+            let mut state = self.state.lock();
+            let (id, session) = state.find_session(header.session)?;
+            let key = session.keys.as_ref()?.decryption.clone()?;
+            (key, state.protection(id)?)
+        };
+        key.open(&header, inside).ok()?;
+        Some((Sealed { session: header.session, protection }, inside))
+    }
+
+    /// Handles the elements of a message one after the other.
+    fn compound(
+        &self,
+        connection: Id<ConnectionMarker>,
+        message: &[u8],
+        sealed: Option<Sealed>,
+    ) -> Disposition {
+        let mut draft = Draft::new();
+        let mut before = Before::default();
+        let mut hash = HashReply::No;
+        let mut rest = message;
+        let mut disposition = Disposition::Continue;
+        loop {
+            let Ok(header) = Header::parse(rest) else {
+                disposition = Disposition::Disconnect;
+                break;
+            };
+            let next = header.next as usize;
+            if header.flags.contains(Flags::RESPONSE)
+                || (next != 0 && (next < HEADER_LENGTH || !next.is_multiple_of(8) || next >= rest.len()))
+            {
+                disposition = Disposition::Disconnect;
+                break;
+            }
+            let (element, following) = if next == 0 { (rest, &[][..]) } else { rest.split_at(next) };
+            let request = Request {
+                connection,
+                header,
+                message: element,
+                dialect: None,
+                session: None,
+                tree: None,
+                previous_file: None,
+                last: following.is_empty(),
+                encrypted: sealed.is_some(),
+                sign_with: None,
+                hash: HashReply::No,
+            };
+            if sealed.as_ref().is_some_and(|sealed| {
+                header.session_id != sealed.session && !header.flags.contains(Flags::RELATED)
+            }) {
+                disposition = Disposition::Disconnect;
+                break;
+            }
+            match self.element(request, &mut before, &mut draft) {
+                Some(reply_hash) => hash = reply_hash,
+                None => {
+                    disposition = Disposition::Disconnect;
+                    break;
+                }
+            }
+            if following.is_empty() {
+                break;
+            }
+            rest = following;
+        }
+        if !draft.is_empty() {
+            let reply = draft.finish(sealed.map(|sealed| sealed.protection).unwrap_or_default());
+            let mut state = self.state.lock();
+            state.counters.requests = state.counters.requests.wrapping_add(1);
+            match hash {
+                HashReply::No => {}
+                HashReply::Connection => {
+                    if let Some(entry) =
+                        connection_id(connection).and_then(|id| state.connections.get_mut(id))
+                    {
+                        entry.preauth.update(reply.head());
+                    }
+                }
+                HashReply::Setup(setup) => {
+                    if let Some(setup) = state.setups.get_mut(setup) {
+                        setup.preauth.update(reply.head());
+                    }
+                }
+            }
+            state.queue(connection, reply);
+        }
+        disposition
+    }
+
+    /// Handles one element and appends its response. `None`: the connection must be closed.
+    fn element(
+        &self,
+        mut request: Request<'_>,
+        before: &mut Before,
+        draft: &mut Draft<PayloadOf<E>>,
+    ) -> Option<HashReply> {
+        let command = Command::from_number(request.header.command);
+        {
+            let mut state = self.state.lock();
+            let connection =
+                connection_id(request.connection).and_then(|id| state.connections.get_mut(id))?;
+            request.dialect = connection.dialect;
+            let charge = match connection.dialect {
+                Some(dialect) if dialect > Dialect::Smb202 => request.header.charge(),
+                _ => 1,
+            };
+            // 3.3.5.2.3; CANCEL uses the number of the request that it cancels.
+            if command != Some(Command::Cancel) && !connection.window.take(request.header.message_id, charge)
+            {
+                return None;
+            }
+            // Nothing but NEGOTIATE before a dialect is chosen.
+            if connection.dialect.is_none() && command != Some(Command::Negotiate) {
+                return None;
+            }
+        }
+        let related = request.header.flags.contains(Flags::RELATED);
+        if command == Some(Command::Cancel) {
+            self.cancel(request.connection, &request.header);
+            return Some(HashReply::No);
+        }
+        draft.begin();
+        let result = match command {
+            Some(_) if related && !before.any => Err(NtStatus::INVALID_PARAMETER),
+            Some(command) => {
+                if related {
+                    request.header.session_id = before.session;
+                    request.header.tree_or_asynchronous = u64::from(before.tree) << 32;
+                    request.previous_file = before.file;
+                }
+                self.admit(&mut request, command).and_then(|()| match (related, before.file, before.failed) {
+                    (true, None, Some(failed)) if uses_file(command) => Err(failed),
+                    _ => self.execute(&mut request, command, draft, before),
+                })
+            }
+            None => Err(NtStatus::INVALID_PARAMETER),
+        };
+        let status = match result {
+            Ok(Outcome::Done(status)) => status,
+            Ok(Outcome::Data(payload)) => {
+                draft.set_payload(payload);
+                NtStatus::SUCCESS
+            }
+            Ok(Outcome::ErrorData(status, data)) => {
+                draft.clear_body();
+                wire::error::emit(&mut Writer::new(draft.out()), 0, &data);
+                status
+            }
+            Ok(Outcome::Silent) => {
+                before.any = true;
+                return Some(HashReply::No);
+            }
+            Ok(Outcome::Disconnect) => return None,
+            Err(status) => {
+                draft.clear_body();
+                wire::error::emit(&mut Writer::new(draft.out()), 0, &[]);
+                status
+            }
+        };
+        before.any = true;
+        before.session = request.header.session_id;
+        before.tree = request.header.tree_id();
+        if command == Some(Command::Create) && status.is_error() {
+            before.file = None;
+            before.failed = Some(status);
+        }
+        let mut header = request.header;
+        header.status = status.0;
+        header.credits = self.state.lock().grant_credits(request.connection, header.credits);
+        header.flags &= Flags::RELATED | Flags::PRIORITY;
+        header.next = 0;
+        header.signature = [0; 16];
+        draft.end(header, request.sign_with.filter(|_| !request.encrypted));
+        Some(request.hash)
+    }
+
+    /// The checks before a handler: session, signature, encryption, tree (3.3.5.2.4, 3.3.5.2.9, 3.3.5.2.11).
+    fn admit(&self, request: &mut Request<'_>, command: Command) -> Result<(), NtStatus> {
+        let needs = access::command(command);
+        let signed = request.header.flags.contains(Flags::SIGNED);
+        let key;
+        {
+            let state = self.state.lock();
+            let found = state.find_session(request.header.session_id);
+            let found = found
+                .filter(|(id, _)| state.is_on(*id, request.connection) || command == Command::SessionSetup);
+            let Some((id, session)) = found else {
+                if needs.session {
+                    return Err(NtStatus::USER_SESSION_DELETED);
+                }
+                return Ok(());
+            };
+            if !session.has(Session::VALID) {
+                if needs.session {
+                    return Err(NtStatus::USER_SESSION_DELETED);
+                }
+                request.session = Some(id);
+                return Ok(());
+            }
+            request.session = Some(id);
+            key = state.signing_key(id, request.connection);
+            if !request.encrypted {
+                if !signed && session.has(Session::SIGN) && needs.session {
+                    return Err(NtStatus::ACCESS_DENIED);
+                }
+                if session.has(Session::ENCRYPT) && needs.session {
+                    return Err(NtStatus::ACCESS_DENIED);
+                }
+            }
+            if needs.tree {
+                let Some((tree, entry)) = state.find_tree(id, request.header.tree_id()) else {
+                    return Err(NtStatus::NETWORK_NAME_DELETED);
+                };
+                if !state.shares.contains(entry.share) {
+                    return Err(NtStatus::NETWORK_NAME_DELETED);
+                }
+                if entry.encrypt && !request.encrypted {
+                    return Err(NtStatus::ACCESS_DENIED);
+                }
+                if entry.volume.is_none() && !needs.on_pipes {
+                    return Err(NtStatus::INVALID_DEVICE_REQUEST);
+                }
+                request.tree = Some(tree);
+            }
+        }
+        // A signature is checked where there is a key for it: not on the first legs of a log-on.
+        if signed
+            && !request.encrypted
+            && let Some(key) = key
+        {
+            if key.verify(request.message).is_err() {
+                log::warn!("a request's signature is wrong");
+                request.session = None;
+                return Err(NtStatus::ACCESS_DENIED);
+            }
+            request.sign_with = Some(key);
+        }
+        Ok(())
+    }
+
+    fn execute(
+        &self,
+        request: &mut Request<'_>,
+        command: Command,
+        draft: &mut Draft<PayloadOf<E>>,
+        before: &mut Before,
+    ) -> Handled<PayloadOf<E>> {
+        let mut writer = Writer::with_origin(draft.out(), 0);
+        match command {
+            Command::Negotiate => self.negotiate(request, &mut writer),
+            Command::SessionSetup => self.session_setup(request, &mut writer),
+            Command::Logoff => self.logoff(request, &mut writer),
+            Command::TreeConnect => self.tree_connect(request, &mut writer),
+            Command::TreeDisconnect => self.tree_disconnect(request, &mut writer),
+            Command::Create => {
+                let (file, outcome) = self.create(request, &mut writer)?;
+                before.file = file;
+                before.failed = None;
+                Ok(outcome)
+            }
+            Command::Close => self.close(request, &mut writer),
+            Command::Flush => self.flush(request, &mut writer),
+            Command::Read => self.read(request, &mut writer),
+            Command::Write => self.write(request, &mut writer),
+            Command::Lock => self.lock(request, &mut writer),
+            Command::Ioctl => self.ioctl(request, &mut writer),
+            Command::Echo => {
+                wire::simple::parse(request.message)?;
+                wire::simple::emit(&mut writer);
+                Ok(Outcome::Done(NtStatus::SUCCESS))
+            }
+            Command::Cancel => Ok(Outcome::Silent),
+            Command::QueryDirectory => self.query_directory(request, &mut writer),
+            Command::ChangeNotify => Err(NtStatus::NOT_SUPPORTED),
+            Command::QueryInfo => self.query_info(request, &mut writer),
+            Command::SetInfo => self.set_info(request, &mut writer),
+            Command::OplockBreak => Err(NtStatus::INVALID_DEVICE_REQUEST),
+        }
+    }
+
+    /// Runs parked requests that can go on.
+    pub(super) fn resume(&self) {}
+
+    /// Whether encryption is offered to a client.
+    pub(super) fn encrypts(&self) -> bool {
+        self.configuration.encryption != Encryption::Off
+    }
+}
+
+/// Whether a command names a file.
+fn uses_file(command: Command) -> bool {
+    matches!(
+        command,
+        Command::Close
+            | Command::Flush
+            | Command::Read
+            | Command::Write
+            | Command::Lock
+            | Command::Ioctl
+            | Command::QueryDirectory
+            | Command::ChangeNotify
+            | Command::QueryInfo
+            | Command::SetInfo
+    )
+}
+
+impl<V: Volume> State<V> {
+    /// Grants credits to a connection's client.
+    pub fn grant_credits(&mut self, connection: Id<ConnectionMarker>, asked: u16) -> u16 {
+        let Some(connection) = connection_id(connection).and_then(|id| self.connections.get_mut(id)) else {
+            return 0;
+        };
+        // Before a log-on stands a client needs few.
+        let limit = if connection.sessions > 0 { u16::MAX } else { 32 };
+        connection.window.grant(asked, limit)
+    }
+
+    /// Whether the session may be used on this connection.
+    pub fn is_on(&self, session: Id<Session>, connection: Id<ConnectionMarker>) -> bool {
+        self.sessions.get(session).is_some_and(|session| session.connection == Some(connection))
+    }
+
+    /// What signs the session's messages on this connection.
+    pub fn signing_key(&self, session: Id<Session>, _connection: Id<ConnectionMarker>) -> Option<SigningKey> {
+        Some(self.sessions.get(session)?.keys.as_ref()?.signing.clone())
+    }
+
+    /// What encrypts the next message to the session's client.
+    pub fn protection(&mut self, id: Id<Session>) -> Option<Protection> {
+        let session = self.sessions.get_mut(id)?;
+        let wire = session.wire_id(id);
+        let key = session.keys.as_ref()?.encryption.clone()?;
+        let nonce = session.next_nonce;
+        session.next_nonce = nonce.checked_add(1)?;
+        Some(Protection { seal: Some((key, nonce, wire)) })
+    }
+}
