@@ -14,5 +14,6 @@ pub mod ethernet;
 pub mod flash;
 pub mod heathrow;
 pub mod mpc106;
+pub mod scsi;
 
 pub use bus::{Dma, Registers};

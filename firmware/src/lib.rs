@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod board;
 pub mod clock;
 pub mod entropy;
+pub mod ethernet;
 pub mod log_ring;
 pub mod net;
 pub mod scheduler;

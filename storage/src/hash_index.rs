@@ -23,6 +23,16 @@ impl HashIndex {
         self.used
     }
 
+    /// Removes everything; keeps a small table's memory.
+    pub(crate) fn clear(&mut self) {
+        if self.places.len() > 64 {
+            self.places = Vec::new();
+        } else if self.used > 0 {
+            self.places.fill((0, NONE));
+        }
+        self.used = 0;
+    }
+
     /// Bytes of memory in use.
     pub(crate) fn bytes(&self) -> usize {
         self.places.len() * size_of::<(u32, u32)>()

@@ -28,3 +28,4 @@ pub mod volume;
 
 pub use cache::{Cache, CacheError, DeviceIndex, Payload};
 pub use device::{BlockDevice, DeviceError, Slice};
+pub use volume::Volume;

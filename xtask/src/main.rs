@@ -1,39 +1,73 @@
-//! Build, image, run, test and bench the appliance.
+//! Build, image, run, test and bench the appliance: everything that a developer, or CI, types.
 
+#![forbid(unsafe_code)]
+
+mod arguments;
 mod elf;
+mod flash;
 mod image;
+mod machine;
+mod negotiate;
+mod process;
+mod qmp;
+mod run;
+mod settings;
+mod tools;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  image                build the firmware; target/nas/flash.img, exactly 4 MiB
+      --features LIST      cargo features of the firmware
+  run [OPTION]...      boot it in QEMU
+      --dir DIR            holds flash.img, disk0.img, disk1.img (default target/nas)
+      --headless           the console is the unix socket DIR/console.sock
+      --smb-port PORT      NIC 1, port 445 (default 4450)
+      --netbios-port PORT  NIC 1, port 139 (default 1390)
+      --smb-port2 PORT     NIC 2, port 445 (default 4451)
+      --disk-size SIZE     of new disks, as 512M or 4G (default 4G)
+      --user NAME --password PW
+                           the account (default nas, with a password kept in DIR/password)
+      --share NAME         the share on the first disk (default data)
+      --nic MODEL          QEMU network device (default i82559er)
+      --qemu-arg ARG       one more argument for QEMU; may be repeated
+  test [--full] [--only PART]...
+                       format, clippy, host tests, the same big-endian, then the image
+                       in QEMU driven by real clients; PARTs: style host big-endian image
+  bench                guest instructions for each operation; target/nas/bench.json
+";
+
 fn main() -> ExitCode {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf();
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        Some("image") => {
-            let features = arguments
-                .iter()
-                .position(|it| it == "--features")
-                .and_then(|at| arguments.get(at + 1))
-                .cloned()
-                .unwrap_or_default();
-            let target =
-                std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
-            let flash = target.join("nas/flash.img");
-            match image::build(&image::Options { workspace, flash, features, verbose: true }) {
-                Ok(summary) => {
-                    print!("{summary}");
-                    ExitCode::SUCCESS
-                }
-                Err(error) => {
-                    eprintln!("image: {error}");
-                    ExitCode::FAILURE
-                }
-            }
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let result = match command.as_str() {
+        "image" => image_command(rest),
+        "run" => run::command(rest),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
         }
-        _ => {
-            eprintln!("cargo xtask image [--features FEATURES]");
-            ExitCode::FAILURE
-        }
-    }
+        "" => Err(USAGE.trim_end().to_string()),
+        other => Err(format!("there is no command {other}\n\n{}", USAGE.trim_end())),
+    };
+    result.unwrap_or_else(|message| {
+        eprintln!("{message}");
+        ExitCode::FAILURE
+    })
+}
+
+/// `cargo xtask image`.
+fn image_command(rest: Vec<String>) -> Result<ExitCode, String> {
+    let mut arguments = arguments::Arguments::new(rest);
+    let features = arguments.value("--features")?.unwrap_or_default();
+    arguments.finish()?;
+    tools::require(&[tools::RUST_SRC])?;
+    let mut built = flash::build(&features, true)?;
+    built.flash = settings::output_directory()?.join("flash.img");
+    flash::install(&built.flash, &flash::firmware()?)?;
+    print!("{built}");
+    Ok(ExitCode::SUCCESS)
 }

@@ -162,5 +162,6 @@ fn read(address: u32) -> Option<u32> {
     let window = address >= STACK_WINDOW
         && mmu::mapped_page(((address - STACK_WINDOW) as usize) / mmu::PAGE).is_some();
     // SAFETY: memory and mapped stack pages can be read; the word is aligned.
-    (address % 4 == 0 && (memory || window)).then(|| unsafe { (address as *const u32).read_volatile() })
+    (address.is_multiple_of(4) && (memory || window))
+        .then(|| unsafe { (address as *const u32).read_volatile() })
 }

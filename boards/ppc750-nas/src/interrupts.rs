@@ -34,8 +34,11 @@ pub trait Source: Sync {
     fn acknowledge(&self) -> u32;
 }
 
+/// A source and its input.
+type Entry = Option<(u8, &'static dyn Source)>;
+
 struct Sources {
-    list: UnsafeCell<[Option<(u8, &'static dyn Source)>; MAXIMUM_SOURCES]>,
+    list: UnsafeCell<[Entry; MAXIMUM_SOURCES]>,
     count: AtomicUsize,
 }
 

@@ -23,6 +23,8 @@ pub mod time;
 
 #[cfg(target_os = "none")]
 #[cfg(target_os = "none")]
+mod copy;
+#[cfg(target_os = "none")]
 pub mod cpu;
 #[cfg(target_os = "none")]
 pub mod crash;

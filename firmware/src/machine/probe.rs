@@ -5,7 +5,7 @@
 //! from `bus.dma()`, its interrupt with `bus.attach_interrupt(device, source)`. `print!` here goes to the serial line by
 //! polling. Interrupts are on. Return, and the image goes on with its console echo.
 
-use super::Bus;
+use super::pci::Bus;
 
 /// Tries chips.
 #[cfg(feature = "probe")]

@@ -1,17 +1,17 @@
 //! The image's entry.
 
+use alloc::boxed::Box;
 use core::arch::global_asm;
-use core::fmt::Write;
 use core::panic::PanicInfo;
 
-use drivers::escc::Console;
-use ppc750_nas::interrupts::{self, Source};
-use ppc750_nas::memory_map::{BOOT_INFORMATION, BOOT_MAGIC, BootInformation, MAXIMUM_RAM};
-use ppc750_nas::mmio::Mmio;
-use ppc750_nas::serial::{self, Serial};
+use ppc750_nas::interrupts;
+use ppc750_nas::memory_map::{BOOT_INFORMATION, BOOT_MAGIC, BootInformation, IMAGE, MAXIMUM_RAM, WARM_MARK};
+use ppc750_nas::serial;
 use ppc750_nas::{cpu, crash, exceptions, mmu};
 
-use super::{Bus, heap, probe};
+use super::board::NasBoard;
+use super::pci::Bus;
+use super::{console, heap, probe};
 
 // The boot block copied the image and jumps to its first byte, with interrupts off. .data came with the image; .bss is
 // whatever the memory held. The stack is in .bss.
@@ -57,18 +57,6 @@ unsafe extern "C" {
     static __heap_start: u8;
 }
 
-// SAFETY: Heathrow lies there by the board's memory map, and the boot block put it there.
-static CONSOLE: Console<Mmio> = Console::new(serial::registers());
-
-struct ConsoleSource;
-
-impl Source for ConsoleSource {
-    fn acknowledge(&self) -> u32 {
-        let serviced = CONSOLE.service();
-        if serviced.received || serviced.transmitted { firmware::board::events::CONSOLE } else { 0 }
-    }
-}
-
 #[unsafe(no_mangle)]
 extern "C" fn firmware_main() -> ! {
     // SAFETY: interrupts are off; the image lies in the mapped blocks; the page table's memory is nobody's.
@@ -84,51 +72,146 @@ extern "C" fn firmware_main() -> ! {
     // SAFETY: memory behind the image up to its end is nobody's, and nothing was allocated yet.
     unsafe { heap::initialize(heap_start, heap_end) };
 
+    firmware::log_ring::install();
+    let warm = take_warm_mark();
     let bus = Bus::enumerate();
-    interrupts::initialize();
-    let _ = write!(
-        Serial,
-        "CPU {:08x}, {} MiB memory, image {} KiB\r\n",
-        cpu::processor_version(),
-        information.ram_bytes >> 20,
-        (heap_start - 0x10_0000) >> 10
-    );
     for device in bus.devices() {
-        let _ = write!(
-            Serial,
-            "pci {:2} {:04x}:{:04x} class {:06x}",
-            device.address.slot, device.vendor, device.device, device.class
+        log::debug!(
+            "pci slot {}: {:04x}:{:04x} class {:06x} {:x?}",
+            device.address.slot,
+            device.vendor,
+            device.device,
+            device.class,
+            device.windows
         );
-        for window in &device.windows {
-            let _ = write!(Serial, "  bar{} {:08x}+{:x}", window.register, window.base, window.length);
-        }
-        let _ = write!(Serial, "\r\n");
     }
-    CONSOLE.start(0);
-    let _ = interrupts::register(interrupts::INPUT_ESCC, &ConsoleSource);
+    interrupts::initialize();
+    if !console::start() {
+        log::error!("no interrupt for the console");
+    }
     // SAFETY: vectors and handler are in place.
     unsafe { cpu::enable_interrupts() };
     probe::run(&bus);
-    loop {
-        cpu::idle(interrupts::events_pending);
-        if interrupts::take_events() != 0 {
-            let mut bytes = [0; 64];
-            let count = CONSOLE.read(&mut bytes);
-            match bytes.first() {
-                Some(b'!') if count > 0 => panic!("somebody asked for it"),
-                Some(b'@') if count > 0 => {
-                    // SAFETY: none: it is meant to fail, to show the report.
-                    unsafe { (0x6000_0000 as *mut u32).write_volatile(1) };
-                }
-                _ => {}
-            }
-            CONSOLE.write(&bytes[..count]);
-            cpu::without_interrupts(|| CONSOLE.service());
-        }
+    let board = NasBoard::start(&bus, &information, heap_start - IMAGE as usize, warm);
+    let board: &'static NasBoard = Box::leak(Box::new(board));
+    run(board)
+}
+
+/// Whether the memory holds the mark of an image that ran before: then this is a restart and not a power-on, and disks
+/// may still be at work for somebody who is gone. Leaves the mark for the next.
+fn take_warm_mark() -> bool {
+    let mark = WARM_MARK as *mut u32;
+    // SAFETY: this word of low memory is the mark's and nobody else's.
+    unsafe {
+        let warm = mark.read_volatile() == BOOT_MAGIC;
+        mark.write_volatile(BOOT_MAGIC);
+        warm
     }
 }
 
 #[panic_handler]
 fn panic(information: &PanicInfo<'_>) -> ! {
     crash::panic(information)
+}
+
+/// Until the appliance is there: shows what was found, and echoes what is typed.
+fn run(board: &'static NasBoard) -> ! {
+    use firmware::board::Board;
+    use firmware::scheduler::{self, Event};
+    fn say(board: &NasBoard, text: &str) {
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            let count = board.console_write(rest);
+            rest = &rest[count..];
+            if count == 0 {
+                scheduler::sleep(1000);
+            }
+        }
+    }
+    for channel in 0..board.disk_channel_count() {
+        let event: &'static Event = Box::leak(Box::new(Event::new()));
+        scheduler::bind(firmware::board::events::DISK << channel, event);
+        let _ = scheduler::spawn("disk", 8192, move || {
+            loop {
+                match board.service_disk_channel(channel) {
+                    Some(deadline) => {
+                        event.wait_until(deadline);
+                    }
+                    None => event.wait(),
+                }
+            }
+        });
+    }
+    let _ = scheduler::spawn("show", 16384, move || {
+        say(board, &alloc::format!("{}\r\ndate {:?}\r\n", board.description(), board.wall_clock()));
+        let mut log = 0;
+        for channel in 0..board.disk_channel_count() {
+            let start = board.now();
+            let disk = board.find_disk(channel);
+            let took = board.now() - start;
+            if let Some(disk) = disk {
+                say(
+                    board,
+                    &alloc::format!(
+                        "{channel}: {} {} blocks, {took} us\r\n",
+                        disk.identity.model,
+                        disk.device.blocks()
+                    ),
+                );
+                let mut data = alloc::vec![0u8; 1 << 20];
+                let start = board.now();
+                for block in 0..16 {
+                    if let Err(error) = disk.device.read(block * 2048, &mut [&mut data[..]]) {
+                        say(board, &alloc::format!("{error}\r\n"));
+                    }
+                }
+                let took = board.now() - start;
+                say(board, &alloc::format!("16 MiB in {took} us\r\n"));
+                data.fill(channel as u8 + 1);
+                let start = board.now();
+                let result = disk.device.write(4096, &[&data[..]]).and_then(|()| disk.device.flush());
+                say(board, &alloc::format!("write {result:?} {} us\r\n", board.now() - start));
+            }
+        }
+        log = firmware::log_ring::read_since(log, &mut |text| say(board, &alloc::format!("{text}\r\n")));
+        let _ = log;
+    });
+    let event: &'static Event = Box::leak(Box::new(Event::new()));
+    scheduler::bind(firmware::board::events::CONSOLE, event);
+    let _ = scheduler::spawn("console", 8192, move || {
+        loop {
+            event.wait();
+            let mut bytes = [0; 64];
+            loop {
+                let count = board.console_read(&mut bytes);
+                if count == 0 {
+                    break;
+                }
+                match bytes.first() {
+                    Some(b'!') => panic!("somebody asked for it"),
+                    Some(b'q') => board.restart(firmware::board::Restart::PowerOff),
+                    Some(b'r') => board.restart(firmware::board::Restart::Reset),
+                    _ => {}
+                }
+                board.console_write(&bytes[..count]);
+            }
+        }
+    });
+    struct M(&'static NasBoard);
+    impl scheduler::Machine for M {
+        fn now(&self) -> u64 {
+            self.0.now()
+        }
+        fn ticks(&self) -> u32 {
+            self.0.ticks()
+        }
+        fn take_events(&self) -> u32 {
+            self.0.take_events()
+        }
+        fn idle(&self, deadline: Option<u64>) {
+            self.0.idle(deadline);
+        }
+    }
+    scheduler::run(Box::leak(Box::new(M(board))), || false);
+    unreachable!("the loop has no end")
 }

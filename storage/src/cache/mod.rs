@@ -159,25 +159,36 @@ impl<R: RawMutex> Cache<R> {
         Ok(())
     }
 
-    /// Whether all of these bytes are in memory, so that a read would not wait.
-    pub fn resident(&self, device: DeviceIndex, offset: u64, length: usize) -> bool {
-        let table = self.table.lock();
-        let Ok(end) = table.check(device, offset, length) else { return false };
+    /// As [`read`](Self::read) if everything is in memory; else false, and `payload` is as it was.
+    pub fn read_now(
+        &self,
+        device: DeviceIndex,
+        offset: u64,
+        length: usize,
+        payload: &mut Payload,
+    ) -> Result<bool, CacheError> {
+        let mut table = self.table.lock();
+        let end = table.check(device, offset, length)?;
+        let before = payload.mark();
         let mut position = offset;
         while position < end {
             let (page, start) = split(position);
             let stop = PAGE_SIZE.min(start + (end - position).min(PAGE) as usize);
             let need = sector_mask(start, stop);
-            let there = table.find(device.0, page).is_some_and(|slot| {
-                let entry = &table.slots[slot as usize];
-                entry.buffer.is_some() && entry.valid & need == need
+            let found = table.find(device.0, page).and_then(|slot| {
+                let entry = table.slots.get(slot as usize)?;
+                let buffer = entry.buffer.as_ref().filter(|_| entry.valid & need == need)?;
+                Some((slot, buffer.clone()))
             });
-            if !there {
-                return false;
-            }
+            let Some((slot, buffer)) = found else {
+                payload.cut(before);
+                return Ok(false);
+            };
+            payload.push(Pin { buffer: Some(buffer), start: start as u16, length: (stop - start) as u16 });
+            table.touch(slot);
             position += (stop - start) as u64;
         }
-        true
+        Ok(true)
     }
 
     /// Shows `length` bytes at `offset`, which lie in one page, to `look`. For metadata. `look` runs under the

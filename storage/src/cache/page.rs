@@ -131,6 +131,20 @@ impl Payload {
         }
     }
 
+    /// The present end, to come back to.
+    pub(super) fn mark(&self) -> (usize, usize) {
+        (self.length, usize::from(self.first.is_some()) + self.more.len())
+    }
+
+    /// Goes back to an end.
+    pub(super) fn cut(&mut self, (length, pins): (usize, usize)) {
+        self.length = length;
+        self.more.truncate(pins.saturating_sub(1));
+        if pins == 0 {
+            self.first = None;
+        }
+    }
+
     /// Adds `count` zeros at the end.
     pub(crate) fn push_zeros(&mut self, mut count: usize) {
         while count > 0 {

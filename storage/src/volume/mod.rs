@@ -1,8 +1,451 @@
-//! Mounted volumes.
+//! Mounted volumes: exFAT, FAT32, FAT16 and FAT12.
+//!
+//! [`Volume`] has one lock over the volume's structure. Reads of data in memory and all changes of structure happen
+//! under it; reads that wait for the device, and overwriting, happen outside. Metadata changes of an operation are
+//! collected in a transaction and reach the cache together.
 
+pub(crate) mod bytes;
+mod directory;
+mod engine;
+pub(crate) mod entry;
+mod extents;
+pub(crate) mod geometry;
+mod node;
+mod operations;
+mod space_map;
+mod transaction;
 mod types;
 
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use lock_api::{Mutex, RawMutex};
+
+use crate::BlockDevice;
+use crate::cache::{Cache, DeviceIndex, Payload};
+use crate::hash_index::NONE;
+use crate::time::Clock;
+use engine::Engine;
 pub use types::{
     Entry, FileAttributes, FileTime, Metadata, MetadataChange, Node, NodeKind, Space, VolumeError,
     VolumeInformation,
 };
+
+/// A mounted volume. Operations may be called from several threads at once; they may wait for the device.
+pub struct Volume<R: RawMutex> {
+    engine: Mutex<R, Engine<R>>,
+    cache: Arc<Cache<R>>,
+    device: DeviceIndex,
+}
+
+/// Counters for the console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Files and directories open.
+    pub open_nodes: usize,
+    /// The volume was not left cleanly before it was mounted.
+    pub found_dirty: bool,
+    /// No changes: asked for at mount, or because the structure is damaged.
+    pub read_only: bool,
+    /// Metadata changes since mount.
+    pub changes: u32,
+}
+
+impl<R: RawMutex> Volume<R> {
+    /// Mounts the volume that fills `device` (a whole disk, or a partition's [`Slice`](crate::Slice)).
+    pub fn mount(
+        cache: Arc<Cache<R>>,
+        device: Arc<dyn BlockDevice>,
+        clock: Arc<dyn Clock>,
+        read_only: bool,
+    ) -> Result<Self, VolumeError> {
+        let device = cache.attach(device).ok_or(VolumeError::NoResources)?;
+        match Engine::mount(cache.clone(), device, clock, read_only) {
+            Ok(engine) => Ok(Self { engine: Mutex::new(engine), cache, device }),
+            Err(error) => {
+                cache.detach(device);
+                Err(error)
+            }
+        }
+    }
+
+    fn with<T>(
+        &self,
+        operation: impl FnOnce(&mut Engine<R>) -> Result<T, VolumeError>,
+    ) -> Result<T, VolumeError> {
+        let mut engine = self.engine.lock();
+        if engine.unmounted { Err(VolumeError::Stale) } else { operation(&mut engine) }
+    }
+
+    fn with_node<T>(
+        &self,
+        node: Node,
+        operation: impl FnOnce(&mut Engine<R>, u32) -> Result<T, VolumeError>,
+    ) -> Result<T, VolumeError> {
+        self.with(|engine| {
+            let slot = engine.nodes.resolve(node)?;
+            operation(engine, slot)
+        })
+    }
+
+    /// Finds `path`: UTF-16 in the machine's order, components parted by `\`, none in front or behind; empty is the
+    /// root. NotFound when the last component is missing, PathNotFound when one before it is.
+    pub fn open(&self, path: &[u16]) -> Result<Node, VolumeError> {
+        self.with(|engine| engine.open_path(path))
+    }
+
+    /// Makes a new file or directory at `path`, which must not exist (Exists).
+    pub fn create(
+        &self,
+        path: &[u16],
+        kind: NodeKind,
+        attributes: FileAttributes,
+    ) -> Result<Node, VolumeError> {
+        self.cache.throttle(self.device)?;
+        self.with(|engine| engine.create_path(path, kind, attributes))
+    }
+
+    /// Gives one use back. The data of a file that was removed meanwhile is freed with its last use.
+    pub fn close(&self, node: Node) -> Result<(), VolumeError> {
+        self.with_node(node, |engine, slot| engine.close_node(slot))
+    }
+
+    /// Sizes, times and attributes.
+    pub fn metadata(&self, node: Node) -> Result<Metadata, VolumeError> {
+        self.with_node(node, |engine, slot| Ok(engine.node_metadata(engine.nodes.get(slot)?)))
+    }
+
+    /// Sets what is `Some` in `change`.
+    pub fn change_metadata(&self, node: Node, change: &MetadataChange) -> Result<(), VolumeError> {
+        self.with_node(node, |engine, slot| {
+            engine.check_writable()?;
+            let node = engine.nodes.get_mut(slot)?;
+            if node.directory == NONE {
+                // The root has no entry that could keep them.
+                return Ok(());
+            }
+            let record = &mut node.record;
+            if let Some(attributes) = change.attributes {
+                record.attributes =
+                    record.attributes & !FileAttributes::SETTABLE | attributes.0 & FileAttributes::SETTABLE;
+            }
+            record.times.created = change.created.unwrap_or(record.times.created);
+            record.times.accessed = change.accessed.unwrap_or(record.times.accessed);
+            record.times.modified = change.modified.unwrap_or(record.times.modified);
+            node.dirty = true;
+            Ok(())
+        })
+    }
+
+    /// The node's path as stored (case as created), appended to `path`. Stale once it was removed.
+    pub fn path(&self, node: Node, path: &mut Vec<u16>) -> Result<(), VolumeError> {
+        self.with_node(node, |engine, slot| engine.path_of(slot, path))
+    }
+
+    /// Up to `length` bytes at `offset`; shorter only at the end of the file, empty beyond it.
+    pub fn read(&self, node: Node, offset: u64, length: u32) -> Result<Payload, VolumeError> {
+        let mut payload = Payload::new();
+        let mut pieces = Vec::new();
+        let mut zeros = 0;
+        let waits = self.with_node(node, |engine, slot| {
+            let file = engine.nodes.get(slot)?;
+            if file.own != NONE {
+                return Err(VolumeError::IsADirectory);
+            }
+            let (size, valid) = (file.record.size, file.record.valid);
+            let end = offset.saturating_add(u64::from(length)).min(size);
+            if offset >= end {
+                return Ok(false);
+            }
+            let written = end.min(valid).max(offset);
+            zeros = (end - written) as usize;
+            if written == offset {
+                return Ok(false);
+            }
+            engine.load_extents(slot)?;
+            payload.reserve(((written - offset) / crate::cache::PAGE_SIZE as u64) as usize + 2);
+            let ahead = engine.read_ahead(slot, offset, end - offset);
+            let mut position = offset;
+            while position < written {
+                let (place, room) = engine.map_position(slot, position)?;
+                let count = room.min(written - position);
+                let ahead = ahead.min(room - count).min(valid - position - count);
+                if !pieces.is_empty()
+                    || !self.cache.read_now(self.device, place, count as usize, &mut payload)?
+                {
+                    if pieces.is_empty() {
+                        engine.begin_io(slot)?;
+                    }
+                    pieces.push((place, count as usize, ahead as usize));
+                }
+                position += count;
+            }
+            Ok(!pieces.is_empty())
+        })?;
+        if waits {
+            let mut result = Ok(());
+            for (place, count, ahead) in pieces {
+                result =
+                    result.and_then(|()| self.cache.read(self.device, place, count, ahead, &mut payload));
+            }
+            self.engine.lock().end_io(node.slot)?;
+            result?;
+        }
+        payload.push_zeros(zeros);
+        Ok(payload)
+    }
+
+    /// Writes all of `data` at `offset`, growing the file as needed; a gap reads as zeros.
+    pub fn write(&self, node: Node, offset: u64, data: &[u8]) -> Result<(), VolumeError> {
+        let mut pieces: Vec<(u64, usize)> = Vec::new();
+        loop {
+            self.cache.throttle(self.device)?;
+            let done = self.with_node(node, |engine, slot| engine.write(slot, offset, data, &mut pieces))?;
+            if done {
+                break;
+            }
+        }
+        if !pieces.is_empty() {
+            let mut result = Ok(());
+            let mut rest = data;
+            for (place, count) in pieces {
+                let (now, later) = rest.split_at(count.min(rest.len()));
+                rest = later;
+                result = result.and_then(|()| self.cache.write(self.device, place, now, u64::MAX));
+            }
+            self.engine.lock().end_io(node.slot)?;
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Sets the end of the file, cutting or growing with zeros.
+    pub fn set_size(&self, node: Node, size: u64) -> Result<(), VolumeError> {
+        self.with_node(node, |engine, slot| {
+            engine.check_writable()?;
+            if engine.nodes.get(slot)?.own != NONE {
+                return Err(VolumeError::IsADirectory);
+            }
+            engine.resize(slot, size)
+        })
+    }
+
+    /// Moves `node` to `path`. When something is there: Exists, unless `replace` and it is a file nobody has open.
+    pub fn rename(&self, node: Node, path: &[u16], replace: bool) -> Result<(), VolumeError> {
+        self.cache.throttle(self.device)?;
+        self.with_node(node, |engine, slot| engine.rename_node(slot, path, replace))
+    }
+
+    /// Takes the name away at once; the data goes with the last use. A directory must be empty (NotEmpty).
+    pub fn remove(&self, node: Node) -> Result<(), VolumeError> {
+        self.with_node(node, |engine, slot| engine.remove_node(slot))
+    }
+
+    /// Visits a directory's entries from `cursor` on (0 is the start) until `visit` returns false. An entry's own cursor
+    /// says where to go on after it; cursors stay good across creation and removal of other entries. `visit` runs under
+    /// the volume's lock: it must not call the volume.
+    pub fn list(
+        &self,
+        directory: Node,
+        cursor: u64,
+        visit: &mut dyn FnMut(&Entry<'_>) -> bool,
+    ) -> Result<(), VolumeError> {
+        self.with_node(directory, |engine, slot| engine.list_node(slot, cursor, visit))
+    }
+
+    /// When it returns, all that was written to `node` and its name survive a power cut.
+    pub fn flush(&self, node: Node) -> Result<(), VolumeError> {
+        while !self.with_node(node, |engine, slot| engine.zero_up_to_size(slot, node::ZERO_STEP))? {
+            self.cache.throttle(self.device)?;
+        }
+        self.with_node(
+            node,
+            |engine, slot| if engine.read_only { Ok(()) } else { engine.persist(slot, true) },
+        )?;
+        self.cache.flush(self.device)?;
+        Ok(())
+    }
+
+    /// Total and free space.
+    pub fn space(&self) -> Result<Space, VolumeError> {
+        self.with(|engine| {
+            let geometry = &engine.geometry;
+            Ok(Space {
+                total: u64::from(geometry.clusters) << geometry.cluster_shift,
+                free: u64::from(engine.map.free()) << geometry.cluster_shift,
+                cluster: 1 << geometry.cluster_shift,
+                sector: geometry.sector_size,
+            })
+        })
+    }
+
+    /// Label, serial number, kind.
+    pub fn information(&self) -> VolumeInformation {
+        let engine = self.engine.lock();
+        VolumeInformation {
+            label: engine.label.clone(),
+            serial: engine.geometry.serial,
+            file_system: engine.geometry.kind.name(),
+            maximum_component: 255,
+            created: FileTime(0),
+            read_only: engine.read_only,
+        }
+    }
+
+    /// Counters for the console.
+    pub fn status(&self) -> Status {
+        let engine = self.engine.lock();
+        Status {
+            open_nodes: engine.nodes.open(),
+            found_dirty: engine.found_dirty,
+            read_only: engine.read_only,
+            changes: engine.changes,
+        }
+    }
+
+    /// Brings everything to the disk: for a timer, every few seconds. When nothing was changed since the last call, the
+    /// volume is marked clean until the next change.
+    pub fn sync(&self) -> Result<(), VolumeError> {
+        let idle = self.with(|engine| engine.sync())?;
+        let had_dirty = self.cache.is_dirty(self.device);
+        if had_dirty {
+            self.cache.flush(self.device)?;
+        }
+        if idle && !had_dirty {
+            self.with(|engine| if engine.is_idle() { engine.set_dirty_mark(false) } else { Ok(()) })?;
+        }
+        Ok(())
+    }
+
+    /// Brings everything to the disk, marks the volume clean and takes it out of use: every later call is Stale.
+    pub fn unmount(&self) -> Result<(), VolumeError> {
+        let result = self.with(|engine| {
+            let result = engine.unmount();
+            engine.unmounted = true;
+            result
+        });
+        let flushed = self.cache.flush(self.device);
+        self.cache.detach(self.device);
+        result?;
+        flushed?;
+        Ok(())
+    }
+}
+
+impl<R: RawMutex> Engine<R> {
+    /// One step of a write: true when it is done, or mapped into `pieces` to be written outside the lock (I/O begun).
+    /// False: call again.
+    fn write(
+        &mut self,
+        slot: u32,
+        offset: u64,
+        data: &[u8],
+        pieces: &mut Vec<(u64, usize)>,
+    ) -> Result<bool, VolumeError> {
+        self.check_writable()?;
+        let node = self.nodes.get(slot)?;
+        if node.own != NONE {
+            return Err(VolumeError::IsADirectory);
+        }
+        let end = offset.checked_add(data.len() as u64).ok_or(VolumeError::TooLarge)?;
+        if end > self.geometry.maximum_size() {
+            return Err(VolumeError::TooLarge);
+        }
+        if data.is_empty() {
+            return Ok(true);
+        }
+        let growing = end > node.record.size;
+        self.ensure_allocated(slot, end, growing)?;
+        let valid = self.nodes.get(slot)?.record.valid;
+        if offset > valid {
+            // A gap: zeros first, in steps so that others get a turn.
+            let step = offset.min(valid.saturating_add(node::ZERO_STEP));
+            self.zero_range(slot, step)?;
+            let node = self.nodes.get_mut(slot)?;
+            node.record.size = node.record.size.max(step);
+            if step < offset {
+                return Ok(false);
+            }
+        }
+        let now = self.now();
+        let node = self.nodes.get_mut(slot)?;
+        node.record.times.modified = now;
+        node.record.attributes |= FileAttributes::ARCHIVE;
+        node.dirty = true;
+        if end <= node.record.valid {
+            // Overwriting what is there needs no order with anything else.
+            let mut position = offset;
+            while position < end {
+                let (place, room) = self.map_position(slot, position)?;
+                let count = room.min(end - position);
+                pieces.push((place, count as usize));
+                position += count;
+            }
+            self.begin_io(slot)?;
+            return Ok(true);
+        }
+        let valid = node.record.valid;
+        let mut position = offset;
+        let mut rest = data;
+        while position < end {
+            let (place, room) = self.map_position(slot, position)?;
+            let count = room.min(end - position);
+            let (part, later) = rest.split_at((count as usize).min(rest.len()));
+            rest = later;
+            // Sectors behind what was written before have no content yet.
+            let fresh = place.saturating_add(valid.saturating_sub(position));
+            self.cache.write(self.device, place, part, fresh)?;
+            position += count;
+        }
+        let node = self.nodes.get_mut(slot)?;
+        node.record.valid = node.record.valid.max(end);
+        node.record.size = node.record.size.max(end);
+        Ok(true)
+    }
+
+    /// Brings all nodes' changes to the cache. True when there were none since the last time.
+    fn sync(&mut self) -> Result<bool, VolumeError> {
+        if self.read_only {
+            return Ok(false);
+        }
+        let slots: Vec<u32> = self.nodes.all().collect();
+        let mut result = Ok(());
+        for slot in slots {
+            if self.nodes.get(slot)?.dirty {
+                let persisted = self.persist(slot, false);
+                result = result.and(persisted);
+            }
+        }
+        result?;
+        let idle = self.is_idle();
+        if !idle {
+            self.update_information_sector()?;
+        }
+        self.synced_changes = self.changes;
+        Ok(idle)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.changes == self.synced_changes
+    }
+
+    fn unmount(&mut self) -> Result<(), VolumeError> {
+        if self.read_only {
+            return Ok(());
+        }
+        let slots: Vec<u32> = self.nodes.all().collect();
+        let mut result = Ok(());
+        for slot in slots {
+            let persisted = self.zero_up_to_size(slot, u64::MAX).and_then(|_| self.persist(slot, true));
+            result = result.and(persisted);
+        }
+        self.trim_all();
+        let written = self.update_information_sector();
+        result.and(written)?;
+        self.cache.flush(self.device)?;
+        self.set_dirty_mark(false)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,716 @@
+//! A SCSI disk: block commands (SBC) with retries and typed errors, and the scan for disks on a channel.
+
+use super::{OWN_IDENTITY, Outcome, Sense, SenseKey, TARGETS, status};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// The most data of one command, in bytes.
+const MAXIMUM_TRANSFER: u64 = 1 << 20;
+/// The most pieces of memory of one command.
+const MAXIMUM_PIECES: usize = 256;
+
+const TIMEOUT_SHORT: u32 = 5_000;
+const TIMEOUT_TRANSFER: u32 = 15_000;
+const TIMEOUT_FLUSH: u32 = 30_000;
+/// A disk may take this long to spin up, in pauses of half a second.
+const BECOMING_READY_TRIES: u32 = 60;
+
+const TEST_UNIT_READY: u8 = 0x00;
+const INQUIRY: u8 = 0x12;
+const MODE_SENSE_6: u8 = 0x1A;
+const START_STOP_UNIT: u8 = 0x1B;
+const READ_CAPACITY_10: u8 = 0x25;
+const READ_10: u8 = 0x28;
+const WRITE_10: u8 = 0x2A;
+const SYNCHRONIZE_CACHE_10: u8 = 0x35;
+const READ_16: u8 = 0x88;
+const WRITE_16: u8 = 0x8A;
+const SERVICE_ACTION_IN_16: u8 = 0x9E;
+const READ_CAPACITY_16: u8 = 0x10;
+
+/// A command's data, as safe slices.
+#[derive(Debug)]
+pub enum Data<'a, 'b> {
+    /// None.
+    None,
+    /// The target sends, in this order.
+    FromTarget(&'a mut [&'b mut [u8]]),
+    /// The target receives, in this order.
+    ToTarget(&'a [&'b [u8]]),
+}
+
+impl Data<'_, '_> {
+    fn length(&self) -> u64 {
+        match self {
+            Data::None => 0,
+            Data::FromTarget(pieces) => pieces.iter().map(|piece| piece.len() as u64).sum(),
+            Data::ToTarget(pieces) => pieces.iter().map(|piece| piece.len() as u64).sum(),
+        }
+    }
+}
+
+/// One command for a [`Transport`].
+#[derive(Debug)]
+pub struct Request<'a, 'b> {
+    /// The target's identity.
+    pub target: u8,
+    /// The command descriptor block.
+    pub descriptor: &'a [u8],
+    /// Its data: at most 256 pieces and 1 MiB.
+    pub data: Data<'a, 'b>,
+    /// Whether to use a queue tag.
+    pub tagged: bool,
+    /// Whether it has to be alone on the channel.
+    pub exclusive: bool,
+    /// How long it may take, in milliseconds.
+    pub timeout_milliseconds: u32,
+}
+
+/// A channel on which a thread can wait. The firmware makes it of an [`Adapter`](super::Adapter) and its scheduler.
+///
+/// An implementation keeps the data's memory borrowed until the command ended, whatever happens.
+pub trait Transport {
+    /// Runs a command to its end; several threads may do so at once.
+    fn execute(&self, request: Request<'_, '_>) -> Outcome;
+
+    /// Lets the calling thread sleep.
+    fn pause(&self, milliseconds: u32);
+}
+
+/// Why a disk did not do as told. Whatever could be cured by trying again was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskError {
+    /// Blocks can't be read or written; the first of them, where the disk said so.
+    Medium {
+        /// Logical block address.
+        block: Option<u64>,
+    },
+    /// The disk says that it is broken.
+    Hardware(Sense),
+    /// There is no medium in the drive.
+    NoMedium,
+    /// The disk does not become ready.
+    NotReady(Sense),
+    /// The disk is write-protected.
+    WriteProtected,
+    /// The disk did not finish in time.
+    TimedOut,
+    /// No disk answers (any more).
+    Gone,
+    /// Another disk, or another capacity, than when it was attached.
+    Changed,
+    /// Blocks beyond the disk's end.
+    OutOfRange,
+    /// Not a disk, or a command or block size that is not supported.
+    Unsupported,
+    /// Busy for too long, too many aborts and resets, or answers that make no sense.
+    Protocol,
+}
+
+impl core::fmt::Display for DiskError {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            DiskError::Medium { block: Some(block) } => {
+                write!(formatter, "medium error at block {block}")
+            }
+            DiskError::Medium { block: None } => write!(formatter, "medium error"),
+            DiskError::Hardware(sense) => write!(formatter, "hardware error ({sense:?})"),
+            DiskError::NoMedium => write!(formatter, "no medium"),
+            DiskError::NotReady(sense) => write!(formatter, "not ready ({sense:?})"),
+            DiskError::WriteProtected => write!(formatter, "write-protected"),
+            DiskError::TimedOut => write!(formatter, "no answer in time"),
+            DiskError::Gone => write!(formatter, "no disk answers"),
+            DiskError::Changed => write!(formatter, "another disk than before"),
+            DiskError::OutOfRange => write!(formatter, "beyond the end of the disk"),
+            DiskError::Unsupported => write!(formatter, "not supported"),
+            DiskError::Protocol => write!(formatter, "no sensible answer"),
+        }
+    }
+}
+
+impl core::error::Error for DiskError {}
+
+/// What INQUIRY says of a disk, blanks trimmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Who made it.
+    pub vendor: String,
+    /// What it is.
+    pub product: String,
+    /// Firmware revision.
+    pub revision: String,
+    /// Unit serial number (vital product data page 0x80); empty where the disk has none.
+    pub serial: String,
+    /// Whether the disk queues tagged commands.
+    pub queues: bool,
+}
+
+/// How often a command may fail for each reason before the failure is final.
+struct Patience {
+    unit_attention: u32,
+    becoming_ready: u32,
+    not_ready: u32,
+    busy: u32,
+    medium: u32,
+    hardware: u32,
+    aborted: u32,
+    bus_reset: u32,
+    selection: u32,
+    timed_out: u32,
+    disconnected: u32,
+    started: bool,
+    exclusive: bool,
+}
+
+impl Patience {
+    fn new() -> Patience {
+        Patience {
+            unit_attention: 8,
+            becoming_ready: BECOMING_READY_TRIES,
+            not_ready: 3,
+            busy: 20,
+            medium: 2,
+            hardware: 1,
+            aborted: 5,
+            bus_reset: 4,
+            selection: 1,
+            timed_out: 1,
+            disconnected: 2,
+            started: false,
+            exclusive: false,
+        }
+    }
+}
+
+/// What to do about an outcome.
+enum Verdict {
+    Done(u32),
+    Again,
+    AgainAfter(u32),
+    Start,
+    Failed(DiskError),
+}
+
+fn spend(budget: &mut u32, again: Verdict, error: DiskError) -> Verdict {
+    if *budget == 0 {
+        return Verdict::Failed(error);
+    }
+    *budget -= 1;
+    again
+}
+
+/// One disk.
+#[derive(Debug)]
+pub struct Disk<T> {
+    transport: T,
+    target: u8,
+    identity: Identity,
+    blocks: u64,
+    block_size: u32,
+    write_cache: bool,
+    /// Something happened to the disk: before the next command it has to prove that it is still the same.
+    doubt: AtomicBool,
+}
+
+impl<T: Transport> Disk<T> {
+    /// Finds out what the disk is. Waits until it is ready.
+    pub fn attach(transport: T, target: u8) -> Result<Self, DiskError> {
+        let identity = inquire(&transport, target)?;
+        let mut disk = Disk {
+            transport,
+            target,
+            identity,
+            blocks: 0,
+            block_size: 0,
+            write_cache: false,
+            doubt: AtomicBool::new(false),
+        };
+        disk.simple(&[TEST_UNIT_READY, 0, 0, 0, 0, 0], &mut [])?;
+        (disk.blocks, disk.block_size) = disk.capacity()?;
+        disk.write_cache = disk.caches_writes();
+        disk.doubt.store(false, Ordering::Relaxed);
+        Ok(disk)
+    }
+
+    /// Its identity on the channel.
+    pub fn target(&self) -> u8 {
+        self.target
+    }
+
+    /// Who made it and so on.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// How many blocks it has.
+    pub fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// Bytes of a block: 512, 1024, 2048 or 4096.
+    pub fn block_size(&self) -> u32 {
+        self.block_size
+    }
+
+    /// Whether it acknowledges writes before they are on the medium, so that [`flush`](Self::flush) matters.
+    pub fn write_cache(&self) -> bool {
+        self.write_cache
+    }
+
+    /// Reads blocks from `block` on into `buffers`, which are a whole number of blocks together.
+    pub fn read(&self, block: u64, buffers: &mut [&mut [u8]]) -> Result<(), DiskError> {
+        let total = self.check(block, buffers.iter().map(|piece| piece.len() as u64).sum())?;
+        if total <= MAXIMUM_TRANSFER && buffers.len() <= MAXIMUM_PIECES {
+            return self.transfer(block, total, Data::FromTarget(buffers));
+        }
+        let mut block = block;
+        let mut rest = buffers.iter_mut().map(|piece| &mut **piece);
+        let mut piece: &mut [u8] = &mut [];
+        let mut part: Vec<&mut [u8]> = Vec::with_capacity(MAXIMUM_PIECES);
+        loop {
+            let mut bytes = 0;
+            part.clear();
+            while part.len() < MAXIMUM_PIECES && bytes < MAXIMUM_TRANSFER {
+                if piece.is_empty() {
+                    match rest.next() {
+                        Some(next) => piece = next,
+                        None => break,
+                    }
+                    continue;
+                }
+                let room = (MAXIMUM_TRANSFER - bytes) as usize;
+                let take = piece.len().min(room);
+                let take = self.cut(bytes, take, part.len())?;
+                let (head, tail) = core::mem::take(&mut piece).split_at_mut(take);
+                part.push(head);
+                piece = tail;
+                bytes += take as u64;
+            }
+            if bytes == 0 {
+                return Ok(());
+            }
+            self.transfer(block, bytes, Data::FromTarget(&mut part))?;
+            block += bytes / u64::from(self.block_size);
+        }
+    }
+
+    /// Writes blocks from `block` on out of `buffers`, which are a whole number of blocks together.
+    pub fn write(&self, block: u64, buffers: &[&[u8]]) -> Result<(), DiskError> {
+        let total = self.check(block, buffers.iter().map(|piece| piece.len() as u64).sum())?;
+        if total <= MAXIMUM_TRANSFER && buffers.len() <= MAXIMUM_PIECES {
+            return self.transfer(block, total, Data::ToTarget(buffers));
+        }
+        let mut block = block;
+        let mut rest = buffers.iter();
+        let mut piece: &[u8] = &[];
+        let mut part: Vec<&[u8]> = Vec::with_capacity(MAXIMUM_PIECES);
+        loop {
+            let mut bytes = 0;
+            part.clear();
+            while part.len() < MAXIMUM_PIECES && bytes < MAXIMUM_TRANSFER {
+                if piece.is_empty() {
+                    match rest.next() {
+                        Some(next) => piece = next,
+                        None => break,
+                    }
+                    continue;
+                }
+                let room = (MAXIMUM_TRANSFER - bytes) as usize;
+                let take = piece.len().min(room);
+                let take = self.cut(bytes, take, part.len())?;
+                let (head, tail) = piece.split_at(take);
+                part.push(head);
+                piece = tail;
+                bytes += take as u64;
+            }
+            if bytes == 0 {
+                return Ok(());
+            }
+            self.transfer(block, bytes, Data::ToTarget(&part))?;
+            block += bytes / u64::from(self.block_size);
+        }
+    }
+
+    /// Makes everything written so far lie on the medium (SYNCHRONIZE CACHE).
+    pub fn flush(&self) -> Result<(), DiskError> {
+        let descriptor = [SYNCHRONIZE_CACHE_10, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        match self.run(&descriptor, &mut Data::None, TIMEOUT_FLUSH) {
+            // A disk without a cache need not know the command.
+            Err(DiskError::Unsupported) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// The bytes to take of a piece when `bytes` are taken already: the last piece of a command ends on a block.
+    fn cut(&self, bytes: u64, take: usize, pieces: usize) -> Result<usize, DiskError> {
+        let surplus = (bytes + take as u64) % u64::from(self.block_size);
+        if pieces + 1 < MAXIMUM_PIECES || surplus == 0 {
+            return Ok(take);
+        }
+        match take.checked_sub(surplus as usize) {
+            Some(left) if left > 0 => Ok(left),
+            _ => Err(DiskError::Unsupported),
+        }
+    }
+
+    /// Checks a range, returns its length.
+    fn check(&self, block: u64, bytes: u64) -> Result<u64, DiskError> {
+        let size = u64::from(self.block_size);
+        if !bytes.is_multiple_of(size) {
+            return Err(DiskError::Unsupported);
+        }
+        match block.checked_add(bytes / size) {
+            Some(end) if end <= self.blocks => Ok(bytes),
+            _ => Err(DiskError::OutOfRange),
+        }
+    }
+
+    fn transfer(&self, block: u64, bytes: u64, mut data: Data<'_, '_>) -> Result<(), DiskError> {
+        let count = (bytes / u64::from(self.block_size)) as u32;
+        if count == 0 {
+            return Ok(());
+        }
+        let write = matches!(data, Data::ToTarget(_));
+        let [c3, c2, c1, c0] = count.to_be_bytes();
+        let moved = if block + u64::from(count) <= 1 << 32 && count <= 0xFFFF {
+            let [b3, b2, b1, b0] = (block as u32).to_be_bytes();
+            let code = if write { WRITE_10 } else { READ_10 };
+            let descriptor = [code, 0, b3, b2, b1, b0, 0, c1, c0, 0];
+            self.run(&descriptor, &mut data, TIMEOUT_TRANSFER)?
+        } else {
+            let code = if write { WRITE_16 } else { READ_16 };
+            let mut descriptor = [code, 0, 0, 0, 0, 0, 0, 0, 0, 0, c3, c2, c1, c0, 0, 0];
+            descriptor[2..10].copy_from_slice(&block.to_be_bytes());
+            self.run(&descriptor, &mut data, TIMEOUT_TRANSFER)?
+        };
+        if u64::from(moved) == bytes { Ok(()) } else { Err(DiskError::Protocol) }
+    }
+
+    /// A command with a small answer.
+    fn simple(&self, descriptor: &[u8], answer: &mut [u8]) -> Result<u32, DiskError> {
+        if answer.is_empty() {
+            return self.run(descriptor, &mut Data::None, TIMEOUT_SHORT);
+        }
+        self.run(descriptor, &mut Data::FromTarget(&mut [answer]), TIMEOUT_SHORT)
+    }
+
+    /// Runs a command of a user, after the disk has proved itself where there is doubt.
+    fn run(&self, descriptor: &[u8], data: &mut Data<'_, '_>, timeout: u32) -> Result<u32, DiskError> {
+        let mut patience = Patience::new();
+        loop {
+            if self.block_size != 0 && self.doubt.load(Ordering::Acquire) {
+                self.prove()?;
+            }
+            if let Some(moved) = self.attempt(descriptor, data, timeout, &mut patience)? {
+                return Ok(moved);
+            }
+        }
+    }
+
+    /// One attempt: `None` is "again".
+    fn attempt(
+        &self,
+        descriptor: &[u8],
+        data: &mut Data<'_, '_>,
+        timeout: u32,
+        patience: &mut Patience,
+    ) -> Result<Option<u32>, DiskError> {
+        let outcome = execute(
+            &self.transport,
+            self.target,
+            descriptor,
+            data,
+            timeout,
+            self.identity.queues,
+            patience.exclusive,
+        );
+        match judge(outcome, data.length(), patience, &self.doubt) {
+            Verdict::Done(moved) => Ok(Some(moved)),
+            Verdict::Again => Ok(None),
+            Verdict::AgainAfter(milliseconds) => {
+                self.transport.pause(milliseconds);
+                Ok(None)
+            }
+            Verdict::Start => {
+                // START UNIT; its failure shows in the next attempt.
+                execute(
+                    &self.transport,
+                    self.target,
+                    &[START_STOP_UNIT, 0, 0, 0, 1, 0],
+                    &mut Data::None,
+                    TIMEOUT_FLUSH,
+                    self.identity.queues,
+                    false,
+                );
+                Ok(None)
+            }
+            Verdict::Failed(error) => Err(error),
+        }
+    }
+
+    /// Checks that the disk is the one that was attached.
+    fn prove(&self) -> Result<(), DiskError> {
+        // First of all, so that what happens meanwhile raises new doubt.
+        self.doubt.store(false, Ordering::Release);
+        let proof = inquire(&self.transport, self.target).and_then(|identity| {
+            let capacity = self.capacity()?;
+            if identity == self.identity && capacity == (self.blocks, self.block_size) {
+                Ok(())
+            } else {
+                Err(DiskError::Changed)
+            }
+        });
+        if proof.is_err() {
+            self.doubt.store(true, Ordering::Release);
+        }
+        proof
+    }
+
+    fn capacity(&self) -> Result<(u64, u32), DiskError> {
+        let mut answer = [0; 8];
+        self.unproved(&[READ_CAPACITY_10, 0, 0, 0, 0, 0, 0, 0, 0, 0], &mut answer)?;
+        let [l3, l2, l1, l0, s3, s2, s1, s0] = answer;
+        let mut last = u64::from(u32::from_be_bytes([l3, l2, l1, l0]));
+        let mut size = u32::from_be_bytes([s3, s2, s1, s0]);
+        if last == u64::from(u32::MAX) {
+            let mut answer = [0; 32];
+            let mut descriptor = [0; 16];
+            descriptor[0] = SERVICE_ACTION_IN_16;
+            descriptor[1] = READ_CAPACITY_16;
+            descriptor[13] = answer.len() as u8;
+            self.unproved(&descriptor, &mut answer)?;
+            let [n7, n6, n5, n4, n3, n2, n1, n0, s3, s2, s1, s0, ..] = answer;
+            last = u64::from_be_bytes([n7, n6, n5, n4, n3, n2, n1, n0]);
+            size = u32::from_be_bytes([s3, s2, s1, s0]);
+        }
+        match size {
+            512 | 1024 | 2048 | 4096 => Ok((last.saturating_add(1), size)),
+            _ => Err(DiskError::Unsupported),
+        }
+    }
+
+    /// A command with a small answer that is itself part of the proof.
+    fn unproved(&self, descriptor: &[u8], answer: &mut [u8]) -> Result<u32, DiskError> {
+        let mut patience = Patience::new();
+        loop {
+            let mut pieces = [&mut *answer];
+            let mut data = Data::FromTarget(&mut pieces);
+            if let Some(moved) = self.attempt(descriptor, &mut data, TIMEOUT_SHORT, &mut patience)? {
+                return Ok(moved);
+            }
+        }
+    }
+
+    /// Whether the disk's write cache is on (MODE SENSE, caching page, WCE); a disk that does not say has one.
+    fn caches_writes(&self) -> bool {
+        const CACHING_PAGE: u8 = 0x08;
+        const NO_BLOCK_DESCRIPTORS: u8 = 0x08;
+        let mut answer = [0u8; 64];
+        let length = answer.len() as u8;
+        let descriptor = [MODE_SENSE_6, NO_BLOCK_DESCRIPTORS, CACHING_PAGE, 0, length, 0];
+        if self.simple(&descriptor, &mut answer).is_err() {
+            return true;
+        }
+        // Header of 4 bytes, whose last is the block descriptors' length; then the page: code, length, flags.
+        let page = 4 + usize::from(answer[3]);
+        match (answer.get(page), answer.get(page + 2)) {
+            (Some(code), Some(flags)) if code & 0x3F == CACHING_PAGE => flags & 0x04 != 0,
+            _ => true,
+        }
+    }
+}
+
+fn execute<T: Transport>(
+    transport: &T,
+    target: u8,
+    descriptor: &[u8],
+    data: &mut Data<'_, '_>,
+    timeout_milliseconds: u32,
+    tagged: bool,
+    exclusive: bool,
+) -> Outcome {
+    let data = match data {
+        Data::None => Data::None,
+        Data::FromTarget(pieces) => Data::FromTarget(pieces),
+        Data::ToTarget(pieces) => Data::ToTarget(pieces),
+    };
+    transport.execute(Request { target, descriptor, data, tagged, exclusive, timeout_milliseconds })
+}
+
+/// Decides about an outcome, and spends patience.
+fn judge(outcome: Outcome, length: u64, patience: &mut Patience, doubt: &AtomicBool) -> Verdict {
+    match outcome {
+        Outcome::Status { status: status::GOOD, transferred, .. } => Verdict::Done(transferred),
+        Outcome::Status { status: status::CHECK_CONDITION, transferred, sense: Some(sense) } => {
+            judge_sense(sense, transferred, length, patience, doubt)
+        }
+        Outcome::Status { status: status::CHECK_CONDITION, .. } => {
+            patience.exclusive = true;
+            spend(&mut patience.aborted, Verdict::Again, DiskError::Protocol)
+        }
+        Outcome::Status { status: status::BUSY | status::QUEUE_FULL, .. } => {
+            spend(&mut patience.busy, Verdict::AgainAfter(50), DiskError::Protocol)
+        }
+        Outcome::Status { .. } | Outcome::Overrun => Verdict::Failed(DiskError::Protocol),
+        Outcome::SelectionTimeOut => {
+            doubt.store(true, Ordering::Release);
+            spend(&mut patience.selection, Verdict::AgainAfter(20), DiskError::Gone)
+        }
+        Outcome::TimedOut => {
+            doubt.store(true, Ordering::Release);
+            patience.exclusive = true;
+            spend(&mut patience.timed_out, Verdict::Again, DiskError::TimedOut)
+        }
+        Outcome::Aborted => {
+            patience.exclusive = true;
+            spend(&mut patience.aborted, Verdict::Again, DiskError::Protocol)
+        }
+        Outcome::BusReset => {
+            doubt.store(true, Ordering::Release);
+            patience.exclusive = true;
+            spend(&mut patience.bus_reset, Verdict::AgainAfter(100), DiskError::Protocol)
+        }
+        Outcome::Disconnected => {
+            doubt.store(true, Ordering::Release);
+            spend(&mut patience.disconnected, Verdict::AgainAfter(100), DiskError::Gone)
+        }
+    }
+}
+
+fn judge_sense(
+    sense: Sense,
+    transferred: u32,
+    length: u64,
+    patience: &mut Patience,
+    doubt: &AtomicBool,
+) -> Verdict {
+    match (sense.key(), sense.additional()) {
+        (SenseKey::NoSense | SenseKey::RecoveredError, _) if u64::from(transferred) == length => {
+            Verdict::Done(transferred)
+        }
+        (SenseKey::UnitAttention, _) => {
+            doubt.store(true, Ordering::Release);
+            spend(&mut patience.unit_attention, Verdict::Again, DiskError::Protocol)
+        }
+        (SenseKey::NotReady, (0x3A, _)) => {
+            doubt.store(true, Ordering::Release);
+            Verdict::Failed(DiskError::NoMedium)
+        }
+        (SenseKey::NotReady, (0x04, 0x02)) if !patience.started => {
+            patience.started = true;
+            Verdict::Start
+        }
+        (SenseKey::NotReady, (0x04, 0x01 | 0x02)) => {
+            spend(&mut patience.becoming_ready, Verdict::AgainAfter(500), DiskError::NotReady(sense))
+        }
+        (SenseKey::NotReady, _) => {
+            spend(&mut patience.not_ready, Verdict::AgainAfter(100), DiskError::NotReady(sense))
+        }
+        (SenseKey::MediumError, _) => {
+            patience.exclusive = true;
+            let block = sense.block();
+            spend(&mut patience.medium, Verdict::Again, DiskError::Medium { block })
+        }
+        (SenseKey::HardwareError, _) => {
+            patience.exclusive = true;
+            spend(&mut patience.hardware, Verdict::Again, DiskError::Hardware(sense))
+        }
+        (SenseKey::IllegalRequest, (0x21, _)) => Verdict::Failed(DiskError::OutOfRange),
+        (SenseKey::IllegalRequest, (0x25, _)) => Verdict::Failed(DiskError::Gone),
+        (SenseKey::IllegalRequest, _) => Verdict::Failed(DiskError::Unsupported),
+        (SenseKey::DataProtect, _) => Verdict::Failed(DiskError::WriteProtected),
+        _ => {
+            patience.exclusive = true;
+            spend(&mut patience.aborted, Verdict::Again, DiskError::Protocol)
+        }
+    }
+}
+
+/// INQUIRY and the serial number. Untagged: whether the target knows tags is part of the answer.
+fn inquire<T: Transport>(transport: &T, target: u8) -> Result<Identity, DiskError> {
+    let mut answer = [0u8; 36];
+    inquiry(transport, target, [0, 0], &mut answer)?;
+    // Peripheral qualifier 0 and device type 0: a direct access device, and it is there.
+    if answer[0] == 0x7F {
+        return Err(DiskError::Gone);
+    }
+    if answer[0] != 0 {
+        return Err(DiskError::Unsupported);
+    }
+    let mut page = [0u8; 64];
+    const UNIT_SERIAL_NUMBER: u8 = 0x80;
+    const VITAL_PRODUCT_DATA: u8 = 1;
+    let serial = match inquiry(transport, target, [VITAL_PRODUCT_DATA, UNIT_SERIAL_NUMBER], &mut page) {
+        Ok(length) if length >= 4 && page[1] == UNIT_SERIAL_NUMBER => {
+            let end = (4 + usize::from(page[3])).min(length as usize).min(page.len());
+            text(&page[4..end])
+        }
+        Ok(_) | Err(DiskError::Unsupported) => String::new(),
+        Err(error) => return Err(error),
+    };
+    Ok(Identity {
+        vendor: text(&answer[8..16]),
+        product: text(&answer[16..32]),
+        revision: text(&answer[32..36]),
+        serial,
+        queues: answer[7] & 0x02 != 0,
+    })
+}
+
+fn inquiry<T: Transport>(
+    transport: &T,
+    target: u8,
+    page: [u8; 2],
+    answer: &mut [u8],
+) -> Result<u32, DiskError> {
+    let descriptor = [INQUIRY, page[0], page[1], 0, answer.len() as u8, 0];
+    let mut patience = Patience::new();
+    // INQUIRY itself reports no unit attention: there is nobody to tell of a doubt.
+    let doubt = AtomicBool::new(false);
+    loop {
+        let length = answer.len() as u64;
+        let mut pieces = [&mut *answer];
+        let mut data = Data::FromTarget(&mut pieces);
+        let outcome =
+            execute(transport, target, &descriptor, &mut data, TIMEOUT_SHORT, false, patience.exclusive);
+        // An absent target is no reason to ask again.
+        if outcome == Outcome::SelectionTimeOut {
+            return Err(DiskError::Gone);
+        }
+        match judge(outcome, length, &mut patience, &doubt) {
+            Verdict::Done(moved) => return Ok(moved),
+            Verdict::Again | Verdict::Start => {}
+            Verdict::AgainAfter(milliseconds) => transport.pause(milliseconds),
+            Verdict::Failed(error) => return Err(error),
+        }
+    }
+}
+
+/// Printable ASCII of a fixed-width field, blanks trimmed.
+fn text(field: &[u8]) -> String {
+    let text: String = field
+        .iter()
+        .map(|byte| match byte {
+            0x20..=0x7E => char::from(*byte),
+            _ => ' ',
+        })
+        .collect();
+    String::from(text.trim())
+}
+
+/// Asks every target of a channel what it is; returns the targets that are disks.
+pub fn scan<T: Transport>(transport: &T) -> Vec<(u8, Identity)> {
+    let mut found = Vec::new();
+    for target in (0..TARGETS).filter(|target| *target != OWN_IDENTITY) {
+        match inquire(transport, target) {
+            Ok(identity) => found.push((target, identity)),
+            Err(DiskError::Gone) => {}
+            Err(error) => log::warn!("target {target}: {error}"),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,21 @@
+//! The bodies of the fuzz targets: each takes any bytes and must neither panic nor break what it asserts.
+//!
+//! They are ordinary functions, so that their seeds also run as tests on a stable compiler.
+
+pub mod auth_exchange;
+pub mod input;
+pub mod seeds;
+pub mod smb_names;
+pub mod smb_structures;
+pub mod smb_transform;
+
+/// Runs a target by its name.
+pub fn run(target: &str, data: &[u8]) {
+    match target {
+        "auth_exchange" => auth_exchange::run(data),
+        "smb_names" => smb_names::run(data),
+        "smb_structures" => smb_structures::run(data),
+        "smb_transform" => smb_transform::run(data),
+        _ => panic!("no target {target}"),
+    }
+}

@@ -1,0 +1,207 @@
+//! Seeds for the targets, made from what they are about: one of each kind that is right, and one for each known bug class
+//! of SMB servers (docs/security.md numbers them). `cargo run --no-default-features --bin make_seeds` writes them.
+
+use crate::auth_exchange::{ANONYMOUS, REPAIR};
+use crate::input::piece;
+
+/// A target's name, a seed's name, and the seed.
+pub type Seed = (&'static str, String, Vec<u8>);
+
+/// All of them.
+pub fn all() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    log_ons(&mut seeds);
+    names(&mut seeds);
+    structures(&mut seeds);
+    transforms(&mut seeds);
+    seeds
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+/// A DER element.
+fn der(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    match contents.len() {
+        length @ 0..=127 => out.push(length as u8),
+        length => out.extend([0x82, (length >> 8) as u8, length as u8]),
+    }
+    out.extend(contents);
+    out
+}
+
+const NTLMSSP: [u8; 12] = [0x06, 0x0A, 0x2B, 0x06, 0x01, 0x04, 0x01, 0x82, 0x37, 0x02, 0x02, 0x0A];
+const KERBEROS: [u8; 11] = [0x06, 0x09, 0x2A, 0x86, 0x48, 0x82, 0xF7, 0x12, 0x01, 0x02, 0x02];
+
+fn initial(mechanisms: &[u8], token: Option<&[u8]>) -> Vec<u8> {
+    let mut fields = der(0xA0, &der(0x30, mechanisms));
+    if let Some(token) = token {
+        fields.extend(der(0xA2, &der(0x04, token)));
+    }
+    let mut contents = vec![0x06, 0x06, 0x2B, 0x06, 0x01, 0x05, 0x05, 0x02];
+    contents.extend(der(0xA0, &der(0x30, &fields)));
+    der(0x60, &contents)
+}
+
+fn response(token: &[u8], mic: Option<&[u8]>) -> Vec<u8> {
+    let mut fields = der(0xA2, &der(0x04, token));
+    if let Some(mic) = mic {
+        fields.extend(der(0xA3, &der(0x04, mic)));
+    }
+    der(0xA1, &der(0x30, &fields))
+}
+
+fn negotiate() -> Vec<u8> {
+    let mut out = b"NTLMSSP\0\x01\0\0\0".to_vec();
+    out.extend(0xE208_8297u32.to_le_bytes());
+    out.extend([0; 16]);
+    out.extend([6, 1, 0, 0, 0, 0, 0, 15]);
+    out
+}
+
+/// An AUTHENTICATE_MESSAGE whose proof the target makes right.
+fn authenticate(user: &str, attributes: &[u8], key_length: usize) -> Vec<u8> {
+    let mut nt = vec![0; 16];
+    nt.extend([1, 1, 0, 0, 0, 0, 0, 0]);
+    nt.extend([9; 8]);
+    nt.extend([0xAA; 8]);
+    nt.extend([0; 4]);
+    nt.extend(attributes);
+    nt.extend([0; 8]);
+    let mut out = b"NTLMSSP\0\x03\0\0\0".to_vec();
+    let mut payload = Vec::new();
+    for field in [vec![0; 24], nt, utf16("WORKGROUP"), utf16(user), utf16("CLIENT"), vec![7; key_length]] {
+        out.extend((field.len() as u16).to_le_bytes());
+        out.extend((field.len() as u16).to_le_bytes());
+        out.extend((88 + payload.len() as u32).to_le_bytes());
+        payload.extend(field);
+    }
+    out.extend(0xE288_8215u32.to_le_bytes());
+    out.extend([6, 1, 0, 0, 0, 0, 0, 15]);
+    out.extend([0; 16]);
+    out.extend(payload);
+    out
+}
+
+fn log_ons(seeds: &mut Vec<Seed>) {
+    let mut add = |name: &str, options: u8, tokens: &[Vec<u8>]| {
+        let mut seed = vec![options];
+        tokens.iter().for_each(|token| seed.extend(piece(token)));
+        seeds.push(("auth_exchange", name.to_string(), seed));
+    };
+    let first = initial(&NTLMSSP, Some(&negotiate()));
+    let plain = authenticate("nas", &[2, 0, 2, 0, 65, 0], 16);
+    let both = [&KERBEROS[..], &NTLMSSP].concat();
+    add("spnego", REPAIR, &[first.clone(), response(&plain, None)]);
+    add("spnego-mic", REPAIR, &[first.clone(), response(&plain, Some(&[1; 16]))]);
+    add("bare", REPAIR, &[negotiate(), plain.clone()]);
+    add("promised-mic", REPAIR, &[negotiate(), authenticate("nas", &[6, 0, 4, 0, 2, 0, 0, 0], 16)]);
+    add(
+        "kerberos-first",
+        REPAIR,
+        &[initial(&both, Some(b"ticket")), response(&negotiate(), None), response(&plain, None)],
+    );
+    add("unknown-user", 0, &[first.clone(), response(&authenticate("who", &[], 16), None)]);
+    let mut nobody = authenticate("", &[], 16);
+    nobody[12..14].fill(0);
+    nobody[20..22].fill(0);
+    add("anonymous", ANONYMOUS, &[negotiate(), nobody]);
+
+    for length in [0, 15, 17, 255] {
+        let message = authenticate("nas", &[], length);
+        add(&format!("class03-session-key-{length}"), REPAIR, &[negotiate(), message]);
+    }
+    for (field, at) in
+        [("lm", 12), ("nt", 20), ("domain", 28), ("user", 36), ("workstation", 44), ("key", 52)]
+    {
+        let mut message = plain.clone();
+        message[at + 4..at + 8].copy_from_slice(&0xFFFF_FFF8u32.to_le_bytes());
+        add(&format!("class03-offset-{field}"), REPAIR, &[negotiate(), message]);
+        let mut message = plain.clone();
+        message[at..at + 2].fill(0xFF);
+        add(&format!("class03-length-{field}"), REPAIR, &[negotiate(), message]);
+    }
+    add("class03-no-mech-token", REPAIR, &[initial(&NTLMSSP, None), response(&negotiate(), None)]);
+    add("class03-empty-response", REPAIR, &[first.clone(), der(0xA1, &der(0x30, &[]))]);
+    add("class03-der-bomb", 0, &[vec![0x60, 0x84, 0xFF, 0xFF, 0xFF, 0xFF, 0x06, 0x06]]);
+    add("class03-der-nested", 0, &[[0x60, 0x82, 0x10, 0x00].repeat(200)]);
+    add("class03-mechanisms", 0, &[initial(&NTLMSSP.repeat(60), Some(&negotiate()))]);
+    add("class03-attributes", REPAIR, &[negotiate(), authenticate("nas", &[6, 0, 0xFF, 0xFF, 2, 0], 16)]);
+    add("class07-endless", 0, &vec![first; 8]);
+    let mut long = negotiate();
+    long.resize(8000, 0);
+    add("class07-long-negotiate", 0, &[long]);
+}
+
+fn names(seeds: &mut Vec<Seed>) {
+    for (name, pattern, path) in [
+        ("plain", "*.txt", "folder\\Name.TXT"),
+        ("dos", "<.>>\"*", "a.b.c"),
+        ("stream", "?*?", "a\\b:stream:$DATA"),
+        ("data-stream", "name", "name::$DATA"),
+        ("class12-dot-dot", "..", "a\\..\\..\\b"),
+        ("class12-leading", "*", "\\a"),
+        ("class12-empty", "*", "a\\\\b\\"),
+        ("class12-wildcard", "*", "a*b"),
+        ("class12-device", "con", "con\\aux.txt"),
+        ("class12-trailing", "x ", "x. \\y."),
+        ("class11-stars", "*a*b*c*d*e*f*g*h*", "aaaaaaaabbbbbbbbccccccccdddddddd"),
+    ] {
+        let mut seed = piece(&utf16(pattern));
+        seed.extend(utf16(path));
+        seeds.push(("smb_names", name.to_string(), seed));
+    }
+    let mut lone = piece(&[0x00, 0xD8]);
+    lone.extend([0x00, 0xDC, 0x00, 0xD8, b'.', 0, 0x3C, 0xD8]);
+    seeds.push(("smb_names", "class12-surrogates".to_string(), lone));
+    let mut long = piece(&[0x3C, 0].repeat(255));
+    long.extend([0x61, 0].repeat(255));
+    seeds.push(("smb_names", "class12-255".to_string(), long));
+}
+
+fn structures(seeds: &mut Vec<Seed>) {
+    let mut add = |name: &str, seed: Vec<u8>| seeds.push(("smb_structures", name.to_string(), seed));
+    add("basic", [&[0][..], &[1; 40]].concat());
+    let mut rename = vec![1, 0];
+    rename.extend([1; 16]);
+    rename.extend([4, 0, 0, 0, 97, 0, 98, 0]);
+    add("rename", rename.clone());
+    rename[18..22].fill(0xFF);
+    add("class05-rename-length", rename);
+    let attribute = [0, 0, 0, 0, 0, 1, 2, 0, b'n', 0, 7, 8];
+    let mut list = attribute.to_vec();
+    list[0] = 12;
+    list.extend(attribute);
+    add("attributes", [&[3][..], &list].concat());
+    list[0] = 4;
+    add("class11-attributes", [&[3][..], &list].concat());
+    for class in [1, 2, 3, 12, 37, 38, 60, 63] {
+        let mut listing = vec![4, class, 0, 2];
+        for name in ["a", "long name.txt", "ümlaut"] {
+            listing.extend(piece(&utf16(name)));
+            listing.extend(piece(&utf16("SHORT~1.TXT")));
+        }
+        add(&format!("listing-{class}"), listing);
+    }
+    let mut request = vec![5];
+    request.extend(b" CKFDENECFDEFFCFGEFFCCACACACACACA\0 EDEMEJEFEOFECACACACACACACACACAAA\0");
+    add("session-request", request);
+    add("class01-header", vec![5, 0x81, 1, 0xFF, 0xFF]);
+}
+
+fn transforms(seeds: &mut Vec<Seed>) {
+    for cipher in 0..4 {
+        let mut seed = vec![cipher, cipher % 3];
+        seed.extend(b"\xFDSMB");
+        seed.extend([7; 32]);
+        seed.extend(16u32.to_le_bytes());
+        seed.extend([0, 0, 1, 0]);
+        seed.extend([1; 8]);
+        seed.extend([9; 16]);
+        seeds.push(("smb_transform", format!("cipher-{cipher}"), seed.clone()));
+        seed[38..42].fill(0xFF);
+        seeds.push(("smb_transform", format!("class01-size-{cipher}"), seed));
+    }
+}

@@ -1,0 +1,596 @@
+//! The state of a mounted volume, its FAT and its free space.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use lock_api::RawMutex;
+
+use super::bytes::{get8, get16, get32, get64};
+use super::directory::Directories;
+use super::entry::{EXFAT_BITMAP, EXFAT_LABEL, EXFAT_UPCASE, RECORD};
+use super::extents::Extents;
+use super::geometry::{Geometry, Kind};
+use super::node::Nodes;
+use super::space_map::SpaceMap;
+use super::transaction::Transaction;
+use super::{FileTime, VolumeError};
+use crate::cache::{Cache, DeviceIndex, PAGE_SIZE};
+use crate::time::Clock;
+use crate::upcase::{UpcaseTable, table_checksum};
+
+/// What a mounted volume consists of; the volume's lock guards all of it.
+pub(crate) struct Engine<R: RawMutex> {
+    pub(super) cache: Arc<Cache<R>>,
+    pub(super) device: DeviceIndex,
+    pub(super) geometry: Geometry,
+    pub(super) upcase: UpcaseTable,
+    pub(super) map: SpaceMap,
+    /// exFAT's allocation bitmap, on the volume.
+    bitmap: Extents,
+    pub(super) label: Vec<u16>,
+    pub(super) nodes: Nodes,
+    pub(super) directories: Directories,
+    pub(super) transaction: Transaction,
+    clock: Arc<dyn Clock>,
+    pub(super) read_only: bool,
+    /// The volume was not left cleanly before this mount: the mark stays until it was checked.
+    pub(super) found_dirty: bool,
+    /// The volume carries the dirty mark now.
+    marked_dirty: bool,
+    pub(super) unmounted: bool,
+    /// Transactions applied; the last count at which `sync` saw it.
+    pub(super) changes: u32,
+    pub(super) synced_changes: u32,
+    /// Clusters freed on the volume but still in use by I/O in progress.
+    pub(super) file_ids: BTreeMap<u64, u64>,
+    pub(super) next_file_id: u64,
+}
+
+impl<R: RawMutex> Engine<R> {
+    /// Reads a volume's structure.
+    pub(super) fn mount(
+        cache: Arc<Cache<R>>,
+        device: DeviceIndex,
+        clock: Arc<dyn Clock>,
+        read_only: bool,
+    ) -> Result<Self, VolumeError> {
+        let bytes = cache.device_bytes(device);
+        let geometry = cache.inspect(device, 0, 512, |boot| Geometry::parse(boot, bytes))??;
+        let mut engine = Self {
+            map: SpaceMap::new(geometry.clusters)?,
+            cache,
+            device,
+            upcase: UpcaseTable::generate(),
+            bitmap: Extents::new(),
+            label: Vec::new(),
+            nodes: Nodes::new(),
+            directories: Directories::new(geometry.kind.is_exfat()),
+            transaction: Transaction::new(),
+            clock,
+            read_only,
+            found_dirty: false,
+            marked_dirty: false,
+            unmounted: false,
+            changes: 0,
+            synced_changes: 0,
+            file_ids: BTreeMap::new(),
+            next_file_id: 0,
+            geometry,
+        };
+        engine.enter_root()?;
+        if engine.geometry.kind.is_exfat() {
+            engine.mount_exfat()?;
+        } else {
+            engine.mount_fat()?;
+        }
+        engine.found_dirty = engine.dirty_mark()?;
+        engine.marked_dirty = engine.found_dirty;
+        Ok(engine)
+    }
+
+    pub(super) fn now(&self) -> FileTime {
+        self.clock.now()
+    }
+
+    /// Fails if the volume takes no changes.
+    pub(super) fn check_writable(&self) -> Result<(), VolumeError> {
+        if self.read_only { Err(VolumeError::ReadOnly) } else { Ok(()) }
+    }
+
+    /// Notes that the structure contradicts itself: no more changes.
+    pub(super) fn corrupt(&mut self, what: &str) -> VolumeError {
+        if !self.read_only {
+            log::error!("volume: {what}: read-only from now on, run a check");
+        }
+        self.read_only = true;
+        VolumeError::Corrupt
+    }
+
+    fn mount_exfat(&mut self) -> Result<(), VolumeError> {
+        let mut bitmap = None;
+        let mut upcase = None;
+        let mut label = Vec::new();
+        let root = self.directories.root();
+        self.for_each_raw(root, |record| {
+            match get8(record, 0) {
+                0 => return false,
+                EXFAT_BITMAP if get8(record, 1) & 1 == 0 => {
+                    bitmap = Some((get32(record, 20), get64(record, 24)));
+                }
+                EXFAT_UPCASE => upcase = Some((get32(record, 20), get64(record, 24), get32(record, 4))),
+                EXFAT_LABEL => {
+                    let units = record.get(2..24).unwrap_or(&[]).chunks_exact(2);
+                    label = units.map(|unit| get16(unit, 0)).take(usize::from(get8(record, 1))).collect();
+                }
+                _ => (),
+            }
+            true
+        })?;
+        self.label = label;
+        let (first, length) = bitmap.ok_or(VolumeError::Corrupt)?;
+        let needed = u64::from(self.geometry.clusters.div_ceil(8));
+        if length < needed {
+            return Err(VolumeError::Corrupt);
+        }
+        self.bitmap = self.load_chain(first, Some(self.geometry.clusters_for(needed)))?;
+        let mut word = 0;
+        let stored = self.read_extents(&self.bitmap, needed)?;
+        for four in stored.chunks(4) {
+            let mut bits = [0; 4];
+            for (place, &byte) in bits.iter_mut().zip(four) {
+                *place = byte;
+            }
+            self.map.load(word, u32::from_le_bytes(bits));
+            word += 1;
+        }
+        let (first, length, sum) = upcase.ok_or(VolumeError::Corrupt)?;
+        if length == 0 || length > 2 * 65536 {
+            return Err(VolumeError::Corrupt);
+        }
+        let extents = self.load_chain(first, Some(self.geometry.clusters_for(length)))?;
+        let stored = self.read_extents(&extents, length)?;
+        if table_checksum(&stored) != sum {
+            return Err(VolumeError::Corrupt);
+        }
+        self.upcase = UpcaseTable::parse(&stored).ok_or(VolumeError::Corrupt)?;
+        Ok(())
+    }
+
+    fn mount_fat(&mut self) -> Result<(), VolumeError> {
+        let mut label = Vec::new();
+        let root = self.directories.root();
+        self.for_each_raw(root, |record| {
+            match (get8(record, 0), get8(record, 11)) {
+                (0, _) => return false,
+                (first, attributes) if first != 0xE5 && attributes & 0x3F != 0x0F && attributes & 8 != 0 => {
+                    let bytes = record.get(..11).unwrap_or(&[]);
+                    let used = bytes.iter().rposition(|&byte| byte != b' ').map_or(0, |last| last + 1);
+                    label = bytes.iter().take(used).map(|&byte| u16::from(byte)).collect();
+                    return false;
+                }
+                _ => (),
+            }
+            true
+        })?;
+        self.label = label;
+        // The free map: FAT entries that are 0.
+        let kind = self.geometry.kind;
+        if kind == Kind::Fat12 {
+            for cluster in 2..self.geometry.clusters + 2 {
+                self.load_free(cluster, self.fat_entry(cluster)? == 0);
+            }
+            return Ok(());
+        }
+        let width = if kind == Kind::Fat16 { 2 } else { 4 };
+        let total = (u64::from(self.geometry.clusters) + 2) * width;
+        let mut done = 0;
+        let mut bits = 0u32;
+        while done < total {
+            let offset = self.geometry.fat + done;
+            // Up to the end of the page; read-ahead makes that few commands.
+            let length = (PAGE_SIZE as u64 - offset % PAGE_SIZE as u64).min(total - done);
+            let mut payload = crate::Payload::new();
+            let ahead = (total - done - length).min(1 << 20) as usize;
+            self.cache.read(self.device, offset, length as usize, ahead, &mut payload)?;
+            let mut cluster = (done / width) as u32;
+            let map = &mut self.map;
+            payload.for_each(&mut |piece| {
+                for entry in piece.chunks_exact(width as usize) {
+                    let free = match entry {
+                        [a, b, c, d] => u32::from_le_bytes([*a, *b, *c, *d & 0x0F]) == 0,
+                        entry => get16(entry, 0) == 0,
+                    };
+                    if let Some(index) = cluster.checked_sub(2) {
+                        bits |= u32::from(!free) << (index % 32);
+                        if index % 32 == 31 {
+                            map.load((index / 32) as usize, bits);
+                            bits = 0;
+                        }
+                    }
+                    cluster += 1;
+                }
+            });
+            done += length;
+        }
+        if self.geometry.clusters % 32 != 0 {
+            self.map.load((self.geometry.clusters / 32) as usize, bits);
+        }
+        Ok(())
+    }
+
+    fn load_free(&mut self, cluster: u32, free: bool) {
+        if free {
+            self.map.release(cluster, 1);
+        }
+    }
+
+    /// The first `length` bytes of a small file of metadata.
+    fn read_extents(&self, extents: &Extents, length: u64) -> Result<Vec<u8>, VolumeError> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(length as usize).map_err(|_| VolumeError::NoResources)?;
+        let mut left = length;
+        for run in extents.runs() {
+            let count = (u64::from(run.count) << self.geometry.cluster_shift).min(left);
+            let mut done = 0;
+            while done < count {
+                let part = (count - done).min(1 << 20);
+                let mut payload = crate::Payload::new();
+                let offset = self.geometry.offset_of(run.cluster) + done;
+                self.cache.read(self.device, offset, part as usize, 0, &mut payload)?;
+                payload.for_each(&mut |piece| bytes.extend_from_slice(piece));
+                done += part;
+            }
+            left -= count;
+        }
+        if left > 0 { Err(VolumeError::Corrupt) } else { Ok(bytes) }
+    }
+
+    // ---- the FAT ----
+
+    /// Offset in the FAT of a cluster's entry, and its bytes.
+    fn fat_place(&self, cluster: u32) -> (u64, usize) {
+        let cluster = u64::from(cluster);
+        match self.geometry.kind {
+            Kind::Exfat | Kind::Fat32 => (cluster * 4, 4),
+            Kind::Fat16 => (cluster * 2, 2),
+            Kind::Fat12 => (cluster + cluster / 2, 2),
+        }
+    }
+
+    fn decode_fat(&self, cluster: u32, bytes: [u8; 4]) -> u32 {
+        let entry = u32::from_le_bytes(bytes);
+        match self.geometry.kind {
+            Kind::Exfat => entry,
+            Kind::Fat32 => entry & 0x0FFF_FFFF,
+            Kind::Fat16 => entry & 0xFFFF,
+            Kind::Fat12 if cluster % 2 == 1 => entry >> 4 & 0xFFF,
+            Kind::Fat12 => entry & 0xFFF,
+        }
+    }
+
+    /// A cluster's FAT entry, with the changes of the running transaction.
+    fn fat_entry(&self, cluster: u32) -> Result<u32, VolumeError> {
+        let (offset, width) = self.fat_place(cluster);
+        let mut bytes = [0; 4];
+        let field = bytes.get_mut(..width).unwrap_or_default();
+        self.transaction.read(&self.cache, self.device, self.geometry.fat + offset, field)?;
+        Ok(self.decode_fat(cluster, bytes))
+    }
+
+    /// Sets a cluster's FAT entry, in all copies.
+    fn set_fat_entry(&mut self, cluster: u32, value: u32) -> Result<(), VolumeError> {
+        let (offset, width) = self.fat_place(cluster);
+        let mut bytes = [0; 4];
+        let place = self.geometry.fat + offset;
+        let field = bytes.get_mut(..width).unwrap_or_default();
+        let value = match self.geometry.kind {
+            Kind::Exfat | Kind::Fat16 => value,
+            kind => {
+                // Bits that are not the entry's own stay.
+                self.transaction.read(&self.cache, self.device, place, field)?;
+                let old = u32::from_le_bytes(bytes);
+                match kind {
+                    Kind::Fat32 => old & 0xF000_0000 | value & 0x0FFF_FFFF,
+                    _ if cluster % 2 == 1 => old & 0xF | (value & 0xFFF) << 4,
+                    _ => old & 0xF000 | value & 0xFFF,
+                }
+            }
+        };
+        for copy in 0..self.geometry.fat_copies {
+            let place = place + u64::from(copy) * self.geometry.fat_bytes;
+            let field = value.to_le_bytes();
+            self.transaction.write(&self.cache, self.device, place, field.get(..width).unwrap_or(&[]))?;
+        }
+        Ok(())
+    }
+
+    /// Follows a chain from `first`. With `limit`, as many clusters as that, and it is an error if there are fewer.
+    pub(super) fn load_chain(&self, first: u32, limit: Option<u64>) -> Result<Extents, VolumeError> {
+        let mut extents = Extents::new();
+        let mut cluster = first;
+        let wanted = limit.unwrap_or(u64::from(self.geometry.clusters) + 1);
+        let mut count = 0;
+        while count < wanted {
+            if !self.geometry.is_cluster(cluster) || count >= u64::from(self.geometry.clusters) {
+                return Err(VolumeError::Corrupt);
+            }
+            // Entries in one page are followed without looking the page up again.
+            let (offset, width) = self.fat_place(cluster);
+            let place = self.geometry.fat + offset;
+            if self.geometry.kind == Kind::Fat12 || !self.transaction.is_empty() {
+                if !extents.push(cluster, 1) {
+                    return Err(VolumeError::NoResources);
+                }
+                count += 1;
+                cluster = self.fat_entry(cluster)?;
+            } else {
+                let page = place - place % PAGE_SIZE as u64;
+                let from = page.max(self.geometry.fat);
+                let to = (page + PAGE_SIZE as u64).min(self.geometry.fat + self.geometry.fat_bytes);
+                let done = self.cache.inspect(self.device, from, (to - from) as usize, |entries| {
+                    while count < wanted && count < u64::from(self.geometry.clusters) {
+                        let Some(at) = (self.geometry.fat + self.fat_place(cluster).0).checked_sub(from)
+                        else {
+                            break;
+                        };
+                        let field =
+                            usize::try_from(at).ok().and_then(|at| entries.get(at..at.checked_add(width)?));
+                        let Some(field) = field.filter(|_| self.geometry.is_cluster(cluster)) else { break };
+                        if !extents.push(cluster, 1) {
+                            return Err(VolumeError::NoResources);
+                        }
+                        count += 1;
+                        let mut bytes = [0; 4];
+                        for (place, &byte) in bytes.iter_mut().zip(field) {
+                            *place = byte;
+                        }
+                        cluster = self.decode_fat(cluster, bytes);
+                    }
+                    Ok(())
+                })?;
+                done?;
+            }
+            if self.geometry.kind.is_end(cluster) {
+                break;
+            }
+        }
+        match limit {
+            Some(limit) if count < limit => Err(VolumeError::Corrupt),
+            _ => Ok(extents),
+        }
+    }
+
+    /// Writes the chain entries of clusters `from..to` of a file, and links its last one before to them.
+    pub(super) fn link_chain(&mut self, extents: &Extents, from: u32, to: u32) -> Result<(), VolumeError> {
+        let mut previous = match from.checked_sub(1) {
+            Some(index) => extents.locate(index).map(|(cluster, _)| cluster),
+            None => None,
+        };
+        let mut index = from;
+        while index < to {
+            let Some((first, count)) = extents.locate(index) else { return Err(VolumeError::Corrupt) };
+            let count = count.min(to - index);
+            for cluster in first..first + count {
+                if let Some(previous) = previous {
+                    self.set_fat_entry(previous, cluster)?;
+                }
+                previous = Some(cluster);
+            }
+            index += count;
+        }
+        match previous {
+            Some(last) => self.set_fat_entry(last, self.geometry.kind.end_of_chain()),
+            None => Ok(()),
+        }
+    }
+
+    // ---- allocation ----
+
+    /// Takes up to `want` clusters in memory, at `goal` if possible: (first, count). The volume learns of them by
+    /// [`record_allocation`](Self::record_allocation).
+    pub(super) fn allocate(&mut self, goal: u32, want: u32) -> Result<(u32, u32), VolumeError> {
+        let found = match self.map.find(goal, want) {
+            Some(found) => found,
+            None => {
+                self.trim_all();
+                self.map.find(goal, want).ok_or(VolumeError::Full)?
+            }
+        };
+        self.map.take(found.0, found.1);
+        self.map.set_next(found.0 + found.1);
+        Ok(found)
+    }
+
+    /// Gives clusters back in memory.
+    pub(super) fn release(&mut self, first: u32, count: u32) {
+        if !self.map.release(first, count) {
+            let _ = self.corrupt("a cluster belonged to two files");
+        }
+        let length = u64::from(count) << self.geometry.cluster_shift;
+        self.cache.discard(self.device, self.geometry.offset_of(first), length);
+    }
+
+    /// Notes on the volume that clusters are taken or free; for FAT only the latter, as chains say the former.
+    pub(super) fn record_allocation(
+        &mut self,
+        first: u32,
+        count: u32,
+        taken: bool,
+    ) -> Result<(), VolumeError> {
+        if !self.geometry.kind.is_exfat() {
+            if !taken {
+                for cluster in first..first + count {
+                    self.set_fat_entry(cluster, 0)?;
+                }
+            }
+            return Ok(());
+        }
+        let mut index = first.wrapping_sub(2);
+        let end = index.checked_add(count).filter(|&end| end <= self.geometry.clusters);
+        let end = end.ok_or(VolumeError::Corrupt)?;
+        while index < end {
+            let byte = u64::from(index / 8);
+            let cluster_index = (byte >> self.geometry.cluster_shift) as u32;
+            let (cluster, _) = self.bitmap.locate(cluster_index).ok_or(VolumeError::Corrupt)?;
+            let offset = self.geometry.offset_of(cluster) + byte % self.geometry.cluster_bytes();
+            let image = self.transaction.sector(&self.cache, self.device, offset / 512)?;
+            // All bits in this sector at once.
+            let sector_end = (index / 4096 + 1) * 4096;
+            let stop = end.min(sector_end);
+            while index < stop {
+                let within = (index / 8 % 512) as usize;
+                let bits = (8 - index % 8).min(stop - index);
+                let mask = ((0xFFu32 >> (8 - bits)) << (index % 8)) as u8;
+                if let Some(place) = image.get_mut(within) {
+                    if taken {
+                        *place |= mask;
+                    } else {
+                        *place &= !mask;
+                    }
+                }
+                index += bits;
+            }
+        }
+        Ok(())
+    }
+
+    // ---- transactions and marks ----
+
+    /// Makes the running transaction's changes real.
+    pub(super) fn commit(&mut self) -> Result<(), VolumeError> {
+        if self.transaction.is_empty() {
+            return Ok(());
+        }
+        if !self.marked_dirty
+            && let Err(error) = self.set_dirty_mark(true)
+        {
+            self.transaction.clear();
+            return Err(error);
+        }
+        let mut result = Ok(());
+        for image in self.transaction.images() {
+            result = self.cache.write(self.device, image.sector * 512, &*image.bytes, u64::MAX);
+            if result.is_err() {
+                break;
+            }
+        }
+        self.transaction.clear();
+        self.changes = self.changes.wrapping_add(1);
+        if let Err(error) = result {
+            // Part of it may be in the cache: nothing may build on that.
+            log::error!("volume: metadata could not be changed ({error:?}): read-only from now on");
+            self.read_only = true;
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Runs `operation`; what it did to the transaction counts only if it succeeds.
+    pub(super) fn atomically<T>(
+        &mut self,
+        operation: impl FnOnce(&mut Self) -> Result<T, VolumeError>,
+    ) -> Result<T, VolumeError> {
+        self.transaction.clear();
+        match operation(self) {
+            Ok(answer) => self.commit().map(|()| answer),
+            Err(error) => {
+                self.transaction.clear();
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the volume says that it was not left cleanly.
+    fn dirty_mark(&self) -> Result<bool, VolumeError> {
+        match self.geometry.kind {
+            Kind::Exfat => {
+                let flags = self.cache.inspect(self.device, 106, 2, |flags| get16(flags, 0))?;
+                Ok(flags & 2 != 0)
+            }
+            kind => {
+                let byte = self.cache.inspect(self.device, fat_state_at(kind), 1, |state| get8(state, 0))?;
+                let mark = self.fat_entry(1)?;
+                let clean = match kind {
+                    Kind::Fat32 => mark & 1 << 27 != 0,
+                    Kind::Fat16 => mark & 1 << 15 != 0,
+                    _ => true,
+                };
+                Ok(byte & 1 != 0 || !clean)
+            }
+        }
+    }
+
+    /// Sets or clears the mark, on the device at once.
+    pub(super) fn set_dirty_mark(&mut self, dirty: bool) -> Result<(), VolumeError> {
+        if self.read_only || (self.found_dirty && !dirty) || self.marked_dirty == dirty {
+            return Ok(());
+        }
+        match self.geometry.kind {
+            Kind::Exfat => {
+                let mut flags = self.cache.inspect(self.device, 106, 2, |flags| get16(flags, 0))?;
+                flags = if dirty { flags | 2 } else { flags & !2 };
+                self.cache.write(self.device, 106, &flags.to_le_bytes(), u64::MAX)?;
+            }
+            kind => {
+                let place = fat_state_at(kind);
+                let mut state = self.cache.inspect(self.device, place, 1, |state| get8(state, 0))?;
+                state = if dirty { state | 1 } else { state & !1 };
+                self.cache.write(self.device, place, &[state], u64::MAX)?;
+                let bit = match kind {
+                    Kind::Fat32 => Some(1u32 << 27),
+                    Kind::Fat16 => Some(1 << 15),
+                    _ => None,
+                };
+                if let Some(bit) = bit {
+                    let (offset, width) = self.fat_place(1);
+                    for copy in 0..self.geometry.fat_copies {
+                        let place = self.geometry.fat + offset + u64::from(copy) * self.geometry.fat_bytes;
+                        let mark = self.cache.inspect(self.device, place, width, |field| {
+                            get32(&[get8(field, 0), get8(field, 1), get8(field, 2), get8(field, 3)], 0)
+                        })?;
+                        let mark = if dirty { mark & !bit } else { mark | bit };
+                        let field = mark.to_le_bytes();
+                        self.cache.write(self.device, place, field.get(..width).unwrap_or(&[]), u64::MAX)?;
+                    }
+                }
+            }
+        }
+        self.marked_dirty = dirty;
+        self.cache.flush(self.device)?;
+        Ok(())
+    }
+
+    /// Puts the count of free clusters into FAT32's FSInfo sector (FAT specification 5).
+    pub(super) fn update_information_sector(&mut self) -> Result<(), VolumeError> {
+        let Some(place) = self.geometry.information_sector else { return Ok(()) };
+        if self.read_only {
+            return Ok(());
+        }
+        let sound = self.cache.inspect(self.device, place, 512, |sector| {
+            get32(sector, 0) == 0x4161_5252 && get32(sector, 484) == 0x6141_7272
+        })?;
+        if sound {
+            let free = self.map.free();
+            self.cache.write(self.device, place + 488, &free.to_le_bytes(), u64::MAX)?;
+        }
+        Ok(())
+    }
+
+    /// The bytes at which record `position` of a directory lies, through its extents.
+    pub(super) fn record_offset(&self, extents: &Extents, fixed: bool, position: u32) -> Option<u64> {
+        let byte = u64::from(position) * RECORD as u64;
+        if fixed {
+            let (offset, length) = self.geometry.fixed_root;
+            return (byte < u64::from(length)).then_some(offset + byte);
+        }
+        let index = u32::try_from(byte >> self.geometry.cluster_shift).ok()?;
+        let (cluster, _) = extents.locate(index)?;
+        Some(self.geometry.offset_of(cluster) + byte % self.geometry.cluster_bytes())
+    }
+}
+
+/// Where the boot sector keeps Windows NT's state byte, whose lowest bit is a dirty mark.
+fn fat_state_at(kind: Kind) -> u64 {
+    if kind == Kind::Fat32 { 65 } else { 37 }
+}

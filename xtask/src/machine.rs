@@ -1,0 +1,441 @@
+//! The board in QEMU: its command line, its console, its end.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::process;
+use crate::qmp::Qmp;
+
+/// What a machine is made of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Holds the flash image, the disks, the console's socket and logs.
+    pub directory: PathBuf,
+    /// NIC 1's port 445 on the host.
+    pub smb_port: u16,
+    /// NIC 1's port 139 on the host.
+    pub netbios_port: u16,
+    /// NIC 2's port 445 on the host.
+    pub smb_port2: u16,
+    /// QEMU's network device.
+    pub nic: String,
+    /// More arguments for QEMU.
+    pub qemu_arguments: Vec<String>,
+}
+
+impl Options {
+    /// The flash's file.
+    pub fn flash(&self) -> PathBuf {
+        self.directory.join("flash.img")
+    }
+
+    /// The file of the disk on a channel.
+    pub fn disk(&self, channel: usize) -> PathBuf {
+        self.directory.join(format!("disk{channel}.img"))
+    }
+}
+
+/// O_DIRECT, where its value is known.
+const DIRECT: i32 = if cfg!(any(target_arch = "x86_64", target_arch = "x86")) {
+    0o40_000
+} else if cfg!(any(target_arch = "aarch64", target_arch = "arm")) {
+    0o200_000
+} else {
+    0
+};
+
+/// QEMU's cache mode for a disk: past the host's page cache where its file system can do that (tmpfs cannot).
+fn cache_mode(disk: &Path) -> &'static str {
+    let direct = DIRECT != 0 && OpenOptions::new().read(true).custom_flags(DIRECT).open(disk).is_ok();
+    if direct { "none" } else { "writeback" }
+}
+
+/// QEMU takes a comma in a value as two.
+fn escaped(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+/// The command that starts QEMU. The console is on its standard input and output.
+fn command(options: &Options, qmp: &Path) -> Command {
+    let flash = escaped(&options.flash());
+    let mut nic = options.nic.clone();
+    if nic.starts_with("i82") && !nic.contains("romfile") {
+        // The boot ROMs of Intel's cards are for other machines, and may not be installed.
+        nic.push_str(",romfile=");
+    }
+    let mut words: Vec<String> =
+        ["-M", "g3beige", "-cpu", "750", "-m", "512", "-nodefaults", "-display", "none", "-vga", "none"]
+            .map(String::from)
+            .to_vec();
+    let mut add = |option: &str, value: String| words.extend([option.to_string(), value]);
+    add("-bios", options.flash().display().to_string());
+    add("-object", format!("memory-backend-file,id=flash,size=4M,mem-path={flash},share=on"));
+    add("-device", "ivshmem-plain,memdev=flash".into());
+    for channel in 0..2 {
+        let path = options.disk(channel);
+        let (file, cache) = (escaped(&path), cache_mode(&path));
+        add("-device", format!("lsi53c895a,id=scsi{channel}"));
+        add("-drive", format!("if=none,id=d{channel},file={file},format=raw,cache={cache},discard=unmap"));
+        add("-device", format!("scsi-hd,bus=scsi{channel}.0,scsi-id=0,drive=d{channel}"));
+    }
+    let (smb, netbios, smb2) = (options.smb_port, options.netbios_port, options.smb_port2);
+    let first = format!("hostfwd=tcp:127.0.0.1:{smb}-:445,hostfwd=tcp:127.0.0.1:{netbios}-:139");
+    add("-netdev", format!("user,id=n0,net=10.0.2.0/24,{first}"));
+    add("-device", format!("{nic},netdev=n0"));
+    add("-netdev", format!("user,id=n1,net=10.0.3.0/24,hostfwd=tcp:127.0.0.1:{smb2}-:445"));
+    add("-device", format!("{nic},netdev=n1"));
+    add("-rtc", "base=utc".into());
+    // Control-C belongs to the console when a terminal is behind it, not to QEMU.
+    add("-chardev", "stdio,id=console,signal=off".into());
+    add("-serial", "chardev:console".into());
+    add("-monitor", "none".into());
+    add("-qmp", format!("unix:{},server=on,wait=off", escaped(qmp)));
+    words.extend(options.qemu_arguments.iter().cloned());
+    // QEMU must not outlive this process, however that ends.
+    if process::exists("setpriv") {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", "qemu-system-ppc"]).args(words);
+        command
+    } else {
+        let mut command = Command::new("qemu-system-ppc");
+        command.args(words);
+        command
+    }
+}
+
+/// What the console has printed, and who else wants to see it.
+#[derive(Debug, Default)]
+struct ConsoleOutput {
+    text: Vec<u8>,
+    viewers: Vec<UnixStream>,
+    /// Copied to standard output as well.
+    shown: bool,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Console {
+    output: Mutex<ConsoleOutput>,
+    arrived: Condvar,
+    input: Mutex<ChildStdin>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Console {
+    fn send(&self, bytes: &[u8]) -> Result<(), String> {
+        let mut input = lock(&self.input);
+        input.write_all(bytes).and_then(|()| input.flush()).map_err(|error| format!("console: {error}"))
+    }
+
+    /// Copies what QEMU prints to all who look, and keeps it.
+    fn pump(&self, mut from: impl Read, mut log: File) {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            let bytes = buffer.get(..length).unwrap_or(&[]);
+            let _ = log.write_all(bytes);
+            let mut output = lock(&self.output);
+            output.text.extend(bytes);
+            output.viewers.retain_mut(|viewer| viewer.write_all(bytes).is_ok());
+            if output.shown {
+                let mut terminal = std::io::stdout().lock();
+                let _ = terminal.write_all(bytes).and_then(|()| terminal.flush());
+            }
+            self.arrived.notify_all();
+        }
+        lock(&self.output).closed = true;
+        self.arrived.notify_all();
+    }
+
+    /// Serves the console to whoever connects.
+    fn serve(self: Arc<Self>, listener: &UnixListener) {
+        for stream in listener.incoming().flatten() {
+            // Somebody who connects and does not read must not hold up the others.
+            let _ = stream.set_write_timeout(Some(Duration::from_millis(200)));
+            let Ok(mut reader) = stream.try_clone() else { continue };
+            lock(&self.output).viewers.push(stream);
+            let console = Arc::clone(&self);
+            thread::spawn(move || {
+                let mut buffer = [0; 256];
+                while let Ok(length @ 1..) = reader.read(&mut buffer) {
+                    if console.send(buffer.get(..length).unwrap_or(&[])).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// How a machine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The appliance switched itself off after writing everything.
+    PoweredOff,
+    /// It did not do so in time; QEMU was told to quit.
+    Quit,
+}
+
+/// A running QEMU. It ends with this value.
+#[derive(Debug)]
+pub struct Machine {
+    child: Child,
+    console: Arc<Console>,
+    temporary: PathBuf,
+    socket: PathBuf,
+    directory: PathBuf,
+    qmp: Option<Qmp>,
+    /// When QEMU was started.
+    pub started: Instant,
+    ended: bool,
+}
+
+impl Machine {
+    /// Starts QEMU. Call it from a thread that lives as long as the machine: QEMU ends with the thread.
+    pub fn start(options: &Options) -> Result<Self, String> {
+        // A socket's path has about 100 bytes; the directory's may have more.
+        let temporary =
+            std::env::temp_dir().join(format!("nas-qemu-{}-{}", std::process::id(), options.smb_port));
+        crate::settings::make_directory(&temporary)?;
+        let qmp_path = temporary.join("qmp");
+        let _ = std::fs::remove_file(&qmp_path);
+        let create = |name: &str| {
+            let path = options.directory.join(name);
+            File::create(&path).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let errors = create("qemu.log")?;
+        let console_log = create("console.log")?;
+        let mut command = command(options, &qmp_path);
+        use std::os::unix::process::CommandExt;
+        // A group of its own: control-C at the terminal is for this process, which then ends QEMU in order.
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
+        let started = Instant::now();
+        let mut child = command.spawn().map_err(|error| format!("{}: {error}", process::line(&command)))?;
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("QEMU without pipes".into());
+        };
+        let console = Arc::new(Console {
+            output: Mutex::new(ConsoleOutput::default()),
+            arrived: Condvar::new(),
+            input: Mutex::new(stdin),
+        });
+        let pump = Arc::clone(&console);
+        thread::spawn(move || pump.pump(stdout, console_log));
+
+        let socket = options.directory.join("console.sock");
+        let mut machine = Self {
+            child,
+            console,
+            temporary,
+            socket,
+            directory: options.directory.clone(),
+            qmp: None,
+            started,
+            ended: false,
+        };
+        let connected = process::wait_for(Duration::from_secs(20), || {
+            if !machine.is_running() {
+                return Some(Err(machine.death()));
+            }
+            Qmp::connect(&qmp_path).ok().map(Ok)
+        });
+        machine.qmp = Some(connected.unwrap_or_else(|| Err("QEMU does not answer on its monitor".into()))?);
+        Ok(machine)
+    }
+
+    /// Makes the console reachable at `DIR/console.sock`.
+    pub fn serve_console(&self) -> Result<(), String> {
+        let _ = std::fs::remove_file(&self.socket);
+        let listener = match UnixListener::bind(&self.socket) {
+            Ok(listener) => listener,
+            Err(error) => return Err(format!("{}: {error}", self.socket.display())),
+        };
+        let console = Arc::clone(&self.console);
+        thread::spawn(move || console.serve(&listener));
+        Ok(())
+    }
+
+    /// Copies the console to standard output from now on.
+    pub fn show_console(&self) {
+        let mut output = lock(&self.console.output);
+        let mut terminal = std::io::stdout().lock();
+        let _ = terminal.write_all(&output.text).and_then(|()| terminal.flush());
+        output.shown = true;
+    }
+
+    /// A function that types bytes on the console, for another thread.
+    pub fn typist(&self) -> impl Fn(&[u8]) -> Result<(), String> + Send + use<> {
+        let console = Arc::clone(&self.console);
+        move |bytes| console.send(bytes)
+    }
+
+    /// QEMU's monitor.
+    pub fn qmp(&mut self) -> Result<&mut Qmp, String> {
+        self.qmp.as_mut().ok_or_else(|| "no monitor".to_string())
+    }
+
+    /// QEMU's process, or that of the program that became it.
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether QEMU runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What to say about a QEMU that has ended by itself.
+    pub fn death(&mut self) -> String {
+        let status =
+            self.child.try_wait().ok().flatten().map(|status| status.to_string()).unwrap_or_default();
+        let errors = std::fs::read_to_string(self.directory.join("qemu.log")).unwrap_or_default();
+        // The user network repeats itself for every packet that comes before the guest listens.
+        let mut lines: Vec<&str> =
+            errors.lines().filter(|line| !line.contains("Slirp: Failed to send packet")).collect();
+        lines.dedup();
+        format!("QEMU ended ({status})\n{}\n{}", lines.join("\n"), self.console_tail(15))
+            .trim_end()
+            .to_string()
+    }
+
+    /// The last lines that the console printed.
+    pub fn console_tail(&self, lines: usize) -> String {
+        let text = self.console_text();
+        let all: Vec<&str> = text.lines().collect();
+        all.get(all.len().saturating_sub(lines)..).unwrap_or(&[]).join("\n")
+    }
+
+    /// Everything the console has printed.
+    pub fn console_text(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.console.output).text).replace('\r', "")
+    }
+
+    /// Types a line on the console and returns what is printed up to the next prompt.
+    pub fn console_command(&self, line: &str, limit: Duration) -> Result<String, String> {
+        let start = lock(&self.console.output).text.len();
+        self.console.send(format!("{line}\r").as_bytes())?;
+        let text = self.console_wait(start, limit, |text| {
+            // The echo of the line comes first; the prompt is at the start of a row.
+            let after = text.split_once('\n')?.1;
+            after.ends_with("nas> ").then(|| after.trim_end_matches("nas> ").to_string())
+        });
+        text.ok_or_else(|| {
+            format!("the console did not finish `{line}` in time; it shows:\n{}", self.console_tail(10))
+        })
+    }
+
+    /// Waits until what the console printed from byte `start` on satisfies `found`.
+    pub fn console_wait<T>(
+        &self,
+        start: usize,
+        limit: Duration,
+        found: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let end = Instant::now() + limit;
+        let mut output = lock(&self.console.output);
+        loop {
+            let text = String::from_utf8_lossy(output.text.get(start..).unwrap_or(&[])).replace('\r', "");
+            if let Some(result) = found(&text) {
+                return Some(result);
+            }
+            let left = end.checked_duration_since(Instant::now()).filter(|_| !output.closed)?;
+            output =
+                self.console.arrived.wait_timeout(output, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits for QEMU to end by itself.
+    pub fn wait_end(&mut self, limit: Duration) -> bool {
+        let ended = process::wait_for(limit, || (!self.is_running()).then_some(())).is_some();
+        self.ended |= ended;
+        ended
+    }
+
+    /// Ends the machine in order: the appliance is asked to write everything and switch off; if it does not, QEMU is
+    /// told to quit.
+    pub fn power_off(&mut self, limit: Duration) -> End {
+        // Control-C gives up whatever is half typed.
+        if self.console.send(b"\x03poweroff now\r").is_ok() && self.wait_end(limit) {
+            return End::PoweredOff;
+        }
+        self.quit();
+        End::Quit
+    }
+
+    /// Ends QEMU without asking the appliance.
+    pub fn quit(&mut self) {
+        if let Some(qmp) = &mut self.qmp {
+            let _ = qmp.execute("quit", serde_json::json!({}));
+        }
+        if !self.wait_end(Duration::from_secs(3)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            self.ended = true;
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if !self.ended && self.is_running() {
+            self.quit();
+        }
+        let _ = std::fs::remove_file(&self.socket);
+        let _ = std::fs::remove_dir_all(&self.temporary);
+    }
+}
+
+/// Makes the disk image at `path` unless it is there. It takes no room on the host until it is written to.
+pub fn make_disk(path: &Path, size: u64) -> Result<bool, String> {
+    if path.exists() {
+        return Ok(false);
+    }
+    let text = |error: std::io::Error| format!("{}: {error}", path.display());
+    File::create(path).and_then(|file| file.set_len(size)).map_err(text)?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_has_the_whole_board() {
+        let options = Options {
+            directory: "/tmp/a,b".into(),
+            smb_port: 4450,
+            netbios_port: 1390,
+            smb_port2: 4451,
+            nic: "i82559er".into(),
+            qemu_arguments: vec!["-S".into()],
+        };
+        let line = process::line(&command(&options, Path::new("/tmp/qmp")));
+        for part in [
+            "-M g3beige -cpu 750 -m 512",
+            "-bios /tmp/a,b/flash.img",
+            "mem-path=/tmp/a,,b/flash.img,share=on",
+            "lsi53c895a,id=scsi0",
+            "scsi-hd,bus=scsi1.0,scsi-id=0,drive=d1",
+            "hostfwd=tcp:127.0.0.1:4450-:445,hostfwd=tcp:127.0.0.1:1390-:139",
+            "hostfwd=tcp:127.0.0.1:4451-:445",
+            "i82559er,romfile=,netdev=n1",
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+        assert!(line.ends_with(" -S"));
+        assert_eq!(
+            line.matches("hostfwd=").count(),
+            line.matches("hostfwd=tcp:127.0.0.1:").count(),
+            "loopback only"
+        );
+    }
+}
