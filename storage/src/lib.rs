@@ -5,7 +5,7 @@
 //!
 //! From below to above: [`BlockDevice`] is a disk (or a [`Slice`] of one), [`Cache`] keeps pages of several devices in
 //! one memory budget, [`partition`] says what lies where on a disk, [`volume`] has mounted file systems, and
-//! `format` makes a new one.
+//! [`format`] makes a new one.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -17,6 +17,7 @@ extern crate std;
 
 pub mod cache;
 mod device;
+pub mod format;
 
 mod hash_index;
 pub mod partition;

@@ -256,10 +256,12 @@ impl<R: RawMutex> Table<R> {
         }
         // Each page is looked at a few times at most: once per use counted, and once more.
         let mut budget = (self.small.length + self.main.length) * 4;
+        let mut bound_small = 0;
         while budget > 0 {
             budget -= 1;
             let target = (self.small.length + self.main.length) / 10;
-            let from_small = self.small.length > target || self.main.length == 0;
+            let from_small =
+                self.main.length == 0 || (self.small.length > target && bound_small < self.small.length);
             let slot = if from_small { self.small.oldest } else { self.main.oldest };
             let entry = self.slots.get_mut(slot as usize)?;
             let bound = entry.dirty != 0
@@ -267,13 +269,11 @@ impl<R: RawMutex> Table<R> {
                 || entry.buffer.as_ref().is_none_or(|buffer| Arc::strong_count(buffer) > 1);
             if bound {
                 // Dirty and pinned pages go round until they are free.
+                bound_small += u32::from(from_small);
                 self.dequeue(slot);
-                if from_small && self.main.length < self.small.length {
-                    self.slots[slot as usize].queue = Queue::Main;
-                }
                 self.enqueue(slot);
             } else if entry.frequency > 0 {
-                entry.frequency -= u8::from(!from_small) * 1;
+                entry.frequency -= u8::from(!from_small);
                 self.dequeue(slot);
                 let entry = &mut self.slots[slot as usize];
                 if from_small {

@@ -1,1 +1,577 @@
+//! Random operation streams against a model, judged by foreign checkers and readers.
 
+use std::collections::BTreeMap;
+use std::format;
+use std::path::PathBuf;
+use std::process::Command;
+use std::string::{String, ToString};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::vec;
+use std::vec::Vec;
+
+use super::*;
+use crate::format::{Kind, Options};
+use crate::test_devices::{Faults, FaultyDisk, Generator, RamDisk};
+
+type Lock = parking_lot::RawMutex;
+
+/// A clock that goes on by 3.21 s at each look.
+struct TestClock(AtomicU64);
+
+impl Clock for TestClock {
+    fn now(&self) -> FileTime {
+        FileTime(133_800_000_000_000_000 + self.0.fetch_add(32_100_000, Ordering::Relaxed))
+    }
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(TestClock(AtomicU64::new(0)))
+}
+
+fn units(text: &str) -> Vec<u16> {
+    text.encode_utf16().collect()
+}
+
+fn options(kind: Kind, cluster: Option<u32>) -> Options {
+    Options { kind, label: units("TESTDISK"), unique: [0x11; 16], cluster }
+}
+
+fn formatted(mebibytes: u64, kind: Kind, cluster: Option<u32>) -> Arc<RamDisk> {
+    let disk = Arc::new(RamDisk::new(mebibytes * 2048, 512));
+    crate::format::volume(&*disk, 0, &options(kind, cluster)).unwrap();
+    disk
+}
+
+fn mount(disk: &Arc<RamDisk>) -> Volume<Lock> {
+    mount_with(disk.clone(), 4 << 20).unwrap()
+}
+
+fn mount_with(disk: Arc<dyn BlockDevice>, cache: usize) -> Result<Volume<Lock>, VolumeError> {
+    Volume::mount(Arc::new(Cache::new(cache)), disk, clock(), false)
+}
+
+/// Writes the disk to a (sparse) file and runs a foreign checker over it. `None` if the checker is not installed.
+pub(crate) fn check(disk: &RamDisk, program: &str, arguments: &[&str]) -> Option<Result<(), String>> {
+    use std::io::{Seek, SeekFrom, Write};
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path: PathBuf = std::env::temp_dir().join(format!("storage-{}-{number}.img", std::process::id()));
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.set_len(disk.bytes()).unwrap();
+    disk.for_each_chunk(|offset, bytes| {
+        file.seek(SeekFrom::Start(offset)).unwrap();
+        file.write_all(bytes).unwrap();
+    });
+    drop(file);
+    let output = ["", "/usr/sbin/", "/sbin/"]
+        .iter()
+        .find_map(|place| Command::new(format!("{place}{program}")).args(arguments).arg(&path).output().ok());
+    std::fs::remove_file(&path).unwrap();
+    let Some(output) = output else {
+        std::eprintln!("{program} is not installed: not judged by it");
+        return None;
+    };
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Some(if output.status.success() { Ok(()) } else { Err(text) })
+}
+
+/// The volume is sound in the eyes of fsck.
+pub(crate) fn assert_sound(disk: &RamDisk, kind: Kind) {
+    let verdict = match kind {
+        Kind::Exfat => check(disk, "fsck.exfat", &["-n"]),
+        _ => check(disk, "fsck.fat", &["-n"]),
+    };
+    if let Some(Err(text)) = verdict {
+        panic!("{text}");
+    }
+}
+
+/// A file or directory as it should be.
+struct ModelNode {
+    parent: usize,
+    name: String,
+    data: Vec<u8>,
+    children: Option<BTreeMap<String, usize>>,
+    attributes: u32,
+    alive: bool,
+}
+
+/// What the volume should hold.
+struct Model {
+    nodes: Vec<ModelNode>,
+}
+
+impl Model {
+    fn new() -> Self {
+        let root = ModelNode {
+            parent: 0,
+            name: String::new(),
+            data: vec![],
+            children: Some(BTreeMap::new()),
+            attributes: 0,
+            alive: true,
+        };
+        Self { nodes: vec![root] }
+    }
+
+    fn path(&self, node: usize) -> String {
+        if node == 0 {
+            return String::new();
+        }
+        let parent = self.nodes[node].parent;
+        let name = &self.nodes[node].name;
+        if parent == 0 { name.clone() } else { format!("{}\\{name}", self.path(parent)) }
+    }
+
+    fn join(&self, directory: usize, name: &str) -> Vec<u16> {
+        let path = self.path(directory);
+        units(&if path.is_empty() { name.to_string() } else { format!("{path}\\{name}") })
+    }
+
+    fn child(&self, directory: usize, name: &str) -> Option<usize> {
+        self.nodes[directory].children.as_ref().unwrap().get(&name.to_uppercase()).copied()
+    }
+
+    fn pick(&self, random: &mut Generator, want: impl Fn(&ModelNode) -> bool) -> Option<usize> {
+        let all: Vec<usize> =
+            (0..self.nodes.len()).filter(|&node| self.nodes[node].alive && want(&self.nodes[node])).collect();
+        if all.is_empty() { None } else { Some(all[random.below(all.len() as u64) as usize]) }
+    }
+
+    fn unlink(&mut self, node: usize) {
+        let (parent, name) = (self.nodes[node].parent, self.nodes[node].name.to_uppercase());
+        self.nodes[parent].children.as_mut().unwrap().remove(&name);
+        self.nodes[node].alive = false;
+    }
+
+    fn link(&mut self, node: usize, parent: usize, name: &str) {
+        self.nodes[node].parent = parent;
+        self.nodes[node].name = name.to_string();
+        self.nodes[parent].children.as_mut().unwrap().insert(name.to_uppercase(), node);
+    }
+
+    fn is_below(&self, mut node: usize, above: usize) -> bool {
+        loop {
+            if node == above {
+                return true;
+            }
+            if node == 0 {
+                return false;
+            }
+            node = self.nodes[node].parent;
+        }
+    }
+}
+
+fn random_name(random: &mut Generator) -> String {
+    const STEMS: [&str; 12] = [
+        "a",
+        "README.TXT",
+        "Grüne",
+        "long name with spaces and more.text",
+        "ΑΒγ",
+        "x.y.z",
+        "日本語の名前",
+        "UPPER",
+        "mixedCase.Ext",
+        "emoji 🦀 name",
+        ".hidden",
+        "0123456789abcdef0123456789abcdef",
+    ];
+    let stem = STEMS[random.below(12) as usize];
+    match random.below(4) {
+        0 => stem.to_string(),
+        1 => stem.to_uppercase(),
+        _ => format!("{stem}{}", random.below(40)),
+    }
+}
+
+fn fill(random: &mut Generator, length: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length as usize + 8);
+    while (bytes.len() as u64) < length {
+        bytes.extend_from_slice(&random.next().to_le_bytes());
+    }
+    bytes.truncate(length as usize);
+    bytes
+}
+
+/// A run: the volume, what it should hold, and what is open.
+struct Run {
+    disk: Arc<RamDisk>,
+    volume: Volume<Lock>,
+    model: Model,
+    open: Vec<(Node, usize)>,
+    random: Generator,
+    cache: usize,
+    largest: u64,
+    trace: bool,
+}
+
+impl Run {
+    fn new(disk: Arc<RamDisk>, seed: u64, cache: usize, largest: u64) -> Self {
+        let volume = mount_with(disk.clone(), cache).unwrap();
+        let trace = std::env::var_os("STORAGE_TRACE").is_some();
+        Self {
+            disk,
+            volume,
+            model: Model::new(),
+            open: vec![],
+            random: Generator::new(seed),
+            cache,
+            largest,
+            trace,
+        }
+    }
+
+    fn is_open(&self, node: usize) -> bool {
+        self.open.iter().any(|&(_, open)| open == node)
+    }
+
+    fn directory(&mut self) -> usize {
+        self.model.pick(&mut self.random, |node| node.children.is_some()).unwrap()
+    }
+
+    fn open_some(&mut self) -> Option<(Node, usize)> {
+        if self.open.is_empty() || self.random.once_in(4) {
+            let node = self.model.pick(&mut self.random, |node| node.children.is_none())?;
+            let handle = self.volume.open(&units(&self.model.path(node))).unwrap();
+            self.open.push((handle, node));
+        }
+        let place = self.random.below(self.open.len() as u64) as usize;
+        Some(self.open[place])
+    }
+
+    fn close_all(&mut self) {
+        for (handle, _) in self.open.drain(..) {
+            self.volume.close(handle).unwrap();
+        }
+    }
+
+    fn remount(&mut self) {
+        self.close_all();
+        self.volume.unmount().unwrap();
+        self.volume = mount_with(self.disk.clone(), self.cache).unwrap();
+        assert!(!self.volume.status().found_dirty);
+    }
+
+    fn step(&mut self) {
+        let choice = self.random.below(100);
+        if self.trace {
+            std::eprintln!("choice {choice}, {} open", self.open.len());
+        }
+        match choice {
+            0..14 => self.create(),
+            14..20 => self.remove(),
+            20..30 => self.rename(),
+            30..55 => self.write(),
+            55..65 => self.resize(),
+            65..80 => self.read(),
+            80..90 => {
+                if !self.open.is_empty() {
+                    let place = self.random.below(self.open.len() as u64) as usize;
+                    let (handle, _) = self.open.swap_remove(place);
+                    self.volume.close(handle).unwrap();
+                }
+            }
+            90..93 => self.change_attributes(),
+            93..96 => self.list(),
+            96 => {
+                if let Some((handle, _)) = self.open_some() {
+                    self.volume.flush(handle).unwrap();
+                }
+            }
+            97 | 98 => self.volume.sync().unwrap(),
+            _ => {
+                if self.random.once_in(5) {
+                    self.remount();
+                }
+            }
+        }
+    }
+
+    fn create(&mut self) {
+        let parent = self.directory();
+        let name = random_name(&mut self.random);
+        let is_directory = self.random.once_in(4);
+        let kind = if is_directory { NodeKind::Directory } else { NodeKind::File };
+        let result = self.volume.create(&self.model.join(parent, &name), kind, FileAttributes(0x20));
+        if self.model.child(parent, &name).is_some() {
+            assert_eq!(result, Err(VolumeError::Exists));
+            return;
+        }
+        let handle = match result {
+            Ok(handle) => handle,
+            Err(VolumeError::Full) => return,
+            Err(error) => panic!("{error:?}"),
+        };
+        self.model.nodes.push(ModelNode {
+            parent,
+            name: name.clone(),
+            data: vec![],
+            children: is_directory.then(BTreeMap::new),
+            attributes: 0x20,
+            alive: true,
+        });
+        let node = self.model.nodes.len() - 1;
+        self.model.link(node, parent, &name);
+        if is_directory {
+            self.volume.close(handle).unwrap();
+        } else {
+            self.open.push((handle, node));
+        }
+    }
+
+    fn remove(&mut self) {
+        let Some(node) = self.model.pick(&mut self.random, |_| true).filter(|&node| node != 0) else {
+            return;
+        };
+        let handle = self.volume.open(&units(&self.model.path(node))).unwrap();
+        let empty = self.model.nodes[node].children.as_ref().is_none_or(|children| children.is_empty());
+        let result = self.volume.remove(handle);
+        if empty {
+            result.unwrap();
+            self.model.unlink(node);
+        } else {
+            assert_eq!(result, Err(VolumeError::NotEmpty));
+        }
+        self.volume.close(handle).unwrap();
+    }
+
+    fn rename(&mut self) {
+        let Some(node) = self.model.pick(&mut self.random, |_| true).filter(|&node| node != 0) else {
+            return;
+        };
+        let parent = if self.random.once_in(2) { self.model.nodes[node].parent } else { self.directory() };
+        let name = random_name(&mut self.random);
+        let replace = self.random.once_in(2);
+        let handle = self.volume.open(&units(&self.model.path(node))).unwrap();
+        let id = self.volume.metadata(handle).unwrap().file_id;
+        let result = self.volume.rename(handle, &self.model.join(parent, &name), replace);
+        let existing = self.model.child(parent, &name).filter(|&existing| existing != node);
+        let expected = if self.model.nodes[node].children.is_some() && self.model.is_below(parent, node) {
+            Err(VolumeError::NameInvalid)
+        } else {
+            match existing {
+                Some(existing) if !replace || self.model.nodes[existing].children.is_some() => {
+                    Err(VolumeError::Exists)
+                }
+                Some(existing) if self.is_open(existing) => Err(VolumeError::InUse),
+                _ => Ok(()),
+            }
+        };
+        if result == Err(VolumeError::Full) {
+            self.volume.close(handle).unwrap();
+            return;
+        }
+        assert_eq!(result, expected, "{} to {}", self.model.path(node), name);
+        if result.is_ok() {
+            if let Some(existing) = existing {
+                self.model.unlink(existing);
+            }
+            let (old_parent, old_name) =
+                (self.model.nodes[node].parent, self.model.nodes[node].name.to_uppercase());
+            self.model.nodes[old_parent].children.as_mut().unwrap().remove(&old_name);
+            self.model.link(node, parent, &name);
+            assert_eq!(self.volume.metadata(handle).unwrap().file_id, id);
+            let mut path = vec![];
+            self.volume.path(handle, &mut path).unwrap();
+            assert_eq!(path, units(&self.model.path(node)));
+        }
+        self.volume.close(handle).unwrap();
+    }
+
+    fn write(&mut self) {
+        let Some((handle, node)) = self.open_some() else { return };
+        let size = self.model.nodes[node].data.len() as u64;
+        let offset = match self.random.below(4) {
+            0 => self.random.below(self.largest),
+            1 => self.random.below(size + 1),
+            _ => size,
+        };
+        let length = match self.random.below(4) {
+            0 => self.random.below(100),
+            1 => self.random.below(self.largest / 4),
+            _ => self.random.below(10_000),
+        };
+        let bytes = fill(&mut self.random, length);
+        if self.trace {
+            std::eprintln!("write {} at {offset}: {length}", self.model.path(node));
+        }
+        let end = (offset + length) as usize;
+        match self.volume.write(handle, offset, &bytes) {
+            Ok(()) => (),
+            Err(VolumeError::Full) => {
+                // What came of a gap is in the volume's hands: follow it.
+                let now = self.volume.metadata(handle).unwrap().size;
+                assert!(now as usize <= end.max(size as usize) && now >= size);
+                self.model.nodes[node].data.resize(now as usize, 0);
+                return;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+        self.model.nodes[node].attributes |= 0x20;
+        if length > 0 {
+            let data = &mut self.model.nodes[node].data;
+            data.resize(data.len().max(end), 0);
+            data[offset as usize..end].copy_from_slice(&bytes);
+        }
+    }
+
+    fn resize(&mut self) {
+        let Some((handle, node)) = self.open_some() else { return };
+        let size = self.random.below(self.largest);
+        if self.trace {
+            std::eprintln!("resize {} to {size}", self.model.path(node));
+        }
+        match self.volume.set_size(handle, size) {
+            Ok(()) => self.model.nodes[node].data.resize(size as usize, 0),
+            Err(VolumeError::Full) => (),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn read(&mut self) {
+        let Some((handle, node)) = self.open_some() else { return };
+        let offset = self.random.below(self.largest);
+        let length = self.random.below(self.largest.min(300_000)) as u32;
+        let payload = self.volume.read(handle, offset, length).unwrap();
+        let data = &self.model.nodes[node].data;
+        let start = (offset as usize).min(data.len());
+        let end = (offset as usize + length as usize).min(data.len());
+        assert!(payload.to_vec() == data[start..end], "{} at {offset}", self.model.path(node));
+        assert_eq!(self.volume.metadata(handle).unwrap().size as usize, data.len());
+    }
+
+    fn change_attributes(&mut self) {
+        let Some((handle, node)) = self.open_some() else { return };
+        let attributes = self.random.below(0x40) as u32 & FileAttributes::SETTABLE;
+        let change = MetadataChange {
+            attributes: Some(FileAttributes(attributes)),
+            created: Some(FileTime(132_000_000_000_000_000)),
+            ..MetadataChange::default()
+        };
+        self.volume.change_metadata(handle, &change).unwrap();
+        self.model.nodes[node].attributes = attributes;
+    }
+
+    fn list(&mut self) {
+        let directory = self.directory();
+        self.check_directory(directory);
+    }
+
+    /// The listing is the model's, also when it is read in pieces.
+    fn check_directory(&mut self, directory: usize) {
+        let handle = self.volume.open(&units(&self.model.path(directory))).unwrap();
+        let mut seen: Vec<(String, Metadata)> = vec![];
+        let mut cursor = 0;
+        loop {
+            let mut left = 1 + self.random.below(20);
+            let before = seen.len();
+            self.volume
+                .list(handle, cursor, &mut |entry| {
+                    seen.push((String::from_utf16(entry.name).unwrap(), entry.metadata));
+                    cursor = entry.cursor;
+                    left -= 1;
+                    left > 0
+                })
+                .unwrap();
+            if seen.len() == before {
+                break;
+            }
+        }
+        seen.sort_by(|one, other| one.0.cmp(&other.0));
+        let children = self.model.nodes[directory].children.as_ref().unwrap();
+        let mut expected: Vec<usize> = children.values().copied().collect();
+        expected.sort_by(|&one, &other| self.model.nodes[one].name.cmp(&self.model.nodes[other].name));
+        assert_eq!(seen.len(), expected.len(), "{}", self.model.path(directory));
+        for ((name, metadata), node) in seen.iter().zip(expected) {
+            let node = &self.model.nodes[node];
+            assert_eq!(*name, node.name);
+            match node.children {
+                Some(_) => assert_eq!(metadata.kind, NodeKind::Directory),
+                None => {
+                    assert_eq!(metadata.size as usize, node.data.len(), "{name}");
+                    assert_eq!(metadata.attributes.0, node.attributes, "{name}");
+                }
+            }
+        }
+        self.volume.close(handle).unwrap();
+    }
+
+    /// Everything is as in the model.
+    fn check_all(&mut self) {
+        for node in 0..self.model.nodes.len() {
+            if !self.model.nodes[node].alive {
+                continue;
+            }
+            if self.model.nodes[node].children.is_some() {
+                self.check_directory(node);
+            } else {
+                let handle = self.volume.open(&units(&self.model.path(node))).unwrap();
+                let data = &self.model.nodes[node].data;
+                for offset in (0..data.len() + 1).step_by(100_000) {
+                    let payload = self.volume.read(handle, offset as u64, 100_000).unwrap();
+                    let end = data.len().min(offset + 100_000);
+                    assert!(payload.to_vec() == data[offset..end], "{}", self.model.path(node));
+                }
+                self.volume.close(handle).unwrap();
+            }
+        }
+    }
+
+    fn finish(&mut self, kind: Kind) {
+        self.remount();
+        self.check_all();
+        self.volume.unmount().unwrap();
+        assert_sound(&self.disk, kind);
+    }
+}
+
+fn stream(kind: Kind, mebibytes: u64, cluster: u32, seed: u64, steps: usize, largest: u64) -> Arc<RamDisk> {
+    let disk = formatted(mebibytes, kind, Some(cluster));
+    let mut run = Run::new(disk.clone(), seed, 1 << 20, largest);
+    for step in 0..steps {
+        if run.trace {
+            std::eprint!("step {step}: ");
+        }
+        run.step();
+    }
+    run.check_all();
+    run.finish(kind);
+    disk
+}
+
+#[test]
+fn exfat_streams() {
+    for seed in 0..6 {
+        stream(Kind::Exfat, 16, 4096, seed, 1500, 200_000);
+        stream(Kind::Exfat, 8, 512, seed + 100, 1500, 60_000);
+        stream(Kind::Exfat, 64, 32768, seed + 200, 1500, 400_000);
+    }
+}
+
+#[test]
+fn fat32_streams() {
+    for seed in 0..6 {
+        stream(Kind::Fat32, 40, 512, seed, 1500, 200_000);
+    }
+}
+
+#[test]
+fn fat16_streams() {
+    for seed in 0..6 {
+        stream(Kind::Fat16, 16, 2048, seed, 1500, 200_000);
+        stream(Kind::Fat16, 5, 1024, seed + 100, 1000, 100_000);
+    }
+}
+
+#[test]
+fn a_full_volume_says_so_and_recovers() {
+    for (kind, mebibytes, cluster) in [(Kind::Exfat, 4, 1024), (Kind::Fat16, 5, 1024)] {
+        for seed in 0..4 {
+            stream(kind, mebibytes, cluster, seed, 2500, 1_500_000);
+        }
+    }
+}
