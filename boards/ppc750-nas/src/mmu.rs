@@ -8,6 +8,8 @@
 //! | IBAT0 | 0, 2 MiB: vectors and image | yes | yes |
 //! | IBAT1 | flash's last mebibyte: the boot block | yes | yes |
 //!
+//! The image then narrows execution to its own code ([`restrict_execution`]).
+//!
 //! Everything else is unmapped, but for pages of the stack window (segment 7) that [`map_page`] maps through the hashed
 //! page table: a stack's guard page is simply not there. Memory is mapped coherent (M) because the MPC106 wants every
 //! access that a bus master might snoop to be global.
@@ -100,6 +102,40 @@ pub unsafe fn enable() {
         cpu::set_machine_state(cpu::MSR_NORMAL);
     }
     enable_caches();
+}
+
+/// Takes execution away from everything but the vectors' 128 KiB and the code from `start` (a multiple of a mebibyte) to
+/// `end`, rounded up to 128 KiB: three blocks cover up to seven times that. The heap and the stacks hold data only from now
+/// on, and the boot block in the flash is no longer reachable but by a reset.
+///
+/// # Safety
+///
+/// The caller's code, and all that is ever to run, lies from `start` to `end`.
+pub unsafe fn restrict_execution(start: u32, end: u32) {
+    const UNIT: u32 = 128 << 10;
+    let mut blocks = [(0, 0); 3];
+    let mut address = start;
+    for block in &mut blocks {
+        let units = end.saturating_sub(address).div_ceil(UNIT).min(8);
+        if units > 0 {
+            // The largest power of two that is not more: aligned, because they come largest first.
+            let length = UNIT << units.ilog2();
+            *block = (address | READ_ONLY | COHERENT, address | (length / UNIT - 1) << 2 | SUPERVISOR);
+            address += length;
+        }
+    }
+    // SAFETY: the old first block, which maps this code, goes last, when the others are in place.
+    unsafe {
+        write_spr!(531, blocks[0].0);
+        write_spr!(530, blocks[0].1);
+        write_spr!(533, blocks[1].0);
+        write_spr!(532, blocks[1].1);
+        write_spr!(535, blocks[2].0);
+        write_spr!(534, blocks[2].1);
+        asm!("sync", "isync", options(nostack, preserves_flags));
+        write_spr!(528, SUPERVISOR);
+        asm!("sync", "isync", options(nostack, preserves_flags));
+    }
 }
 
 fn enable_caches() {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt::Write;
 
-use drivers::flash::{DEVICE, Flash, VENDOR, WINDOW};
+use drivers::flash::Flash;
 use firmware::board::{Board, Disk, Memory, Restart};
 use flash_layout::area::FLASH_SIZE;
 use ppc750_nas::memory_map::BootInformation;
@@ -29,11 +29,15 @@ pub struct NasBoard {
 
 impl NasBoard {
     /// Starts every chip. Interrupts may be on already: each chip's are enabled when its handler is in place. `warm` says
-    /// that the machine ran before and was not switched off since.
-    pub fn start(bus: &Bus, information: &BootInformation, image_bytes: usize, warm: bool) -> Self {
-        let window = bus.find(VENDOR, DEVICE).find_map(|device| bus.registers(device, WINDOW));
-        reset::prepare(window.map_or(0, |window| window.base()));
-        if window.is_none() {
+    /// that the machine ran before and was not switched off since; `flash` is the flash's window.
+    pub fn start(
+        bus: &Bus,
+        flash: Option<Mmio>,
+        information: &BootInformation,
+        image_bytes: usize,
+        warm: bool,
+    ) -> Self {
+        if flash.is_none() {
             log::error!("no writable flash: settings are not kept");
         }
         if let Err(error) = clock::initialize() {
@@ -55,7 +59,7 @@ impl NasBoard {
             description,
             ports: RefCell::new(ports.into_iter().map(Some).collect()),
             channels,
-            flash: RefCell::new(window.map(|window| Flash::new(window, FLASH_SIZE))),
+            flash: RefCell::new(flash.map(|window| Flash::new(window, FLASH_SIZE))),
             memory_total: information.ram_bytes as usize,
             image_bytes,
         }

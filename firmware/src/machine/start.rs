@@ -4,14 +4,16 @@ use alloc::boxed::Box;
 use core::arch::global_asm;
 use core::panic::PanicInfo;
 
+use drivers::flash;
 use ppc750_nas::interrupts;
 use ppc750_nas::memory_map::{BOOT_INFORMATION, BOOT_MAGIC, BootInformation, IMAGE, MAXIMUM_RAM, WARM_MARK};
+use ppc750_nas::mmio::Mmio;
 use ppc750_nas::serial;
-use ppc750_nas::{cpu, crash, exceptions, mmu};
+use ppc750_nas::{cpu, crash, exceptions, mmu, stacks};
 
 use super::board::NasBoard;
 use super::pci::Bus;
-use super::{console, heap, probe};
+use super::{console, heap, probe, reset};
 
 // The boot block copied the image and jumps to its first byte, with interrupts off. .data came with the image; .bss is
 // whatever the memory held. The stack is in .bss.
@@ -43,8 +45,34 @@ firmware_start:
     size = const FIRST_STACK_LENGTH - 16,
 );
 
-/// Bytes of the stack on which the image starts and the scheduler's loop runs.
-const FIRST_STACK_LENGTH: usize = 32 * 1024;
+// Goes on in a function that does not return, on another stack.
+global_asm!(
+    r#"
+    .section .text.start, "ax"
+    .globl continue_on
+continue_on:
+    li      0, 0
+    stwu    0, -16(3)
+    stw     0, 4(3)
+    mr      1, 3
+    mr      3, 5
+    mtctr   4
+    bctrl
+    trap
+    .previous
+    "#
+);
+
+unsafe extern "C" {
+    fn continue_on(top: usize, body: extern "C" fn(&'static BootInformation) -> !, argument: usize) -> !;
+}
+
+/// Bytes of the stack on which the image starts, until there is a heap for guarded stacks.
+const FIRST_STACK_LENGTH: usize = 8 * 1024;
+/// Bytes of the stack of the scheduler's loop; the chips are started on it.
+const LOOP_STACK_LENGTH: usize = 32 * 1024;
+/// Bytes of the interrupt handlers' stack.
+const INTERRUPT_STACK_LENGTH: usize = 8 * 1024;
 
 #[repr(align(16))]
 #[expect(dead_code, reason = "only the assembly above uses it")]
@@ -55,6 +83,13 @@ static mut FIRST_STACK: FirstStack = FirstStack([0; FIRST_STACK_LENGTH]);
 
 unsafe extern "C" {
     static __heap_start: u8;
+    static __text_start: u8;
+    static __text_end: u8;
+}
+
+/// Where the image with all its data ends, and the heap begins.
+fn image_end() -> usize {
+    core::ptr::addr_of!(__heap_start) as usize
 }
 
 #[unsafe(no_mangle)]
@@ -64,17 +99,39 @@ extern "C" fn firmware_main() -> ! {
     // SAFETY: as above for the vectors; the handler is in place before interrupts are enabled.
     unsafe { exceptions::install(Some(interrupts::handle)) };
     serial::set_ready();
+    // SAFETY: all code of the image lies between the linker script's symbols.
+    unsafe {
+        mmu::restrict_execution(
+            core::ptr::addr_of!(__text_start) as u32,
+            core::ptr::addr_of!(__text_end) as u32,
+        );
+    }
     // SAFETY: the boot block wrote it, or something else did: the mark tells.
-    let information = unsafe { (BOOT_INFORMATION as *const BootInformation).read() };
+    let information: &'static BootInformation = unsafe { &*(BOOT_INFORMATION as *const BootInformation) };
     assert!(information.magic == BOOT_MAGIC, "not started by the boot block");
-    let heap_start = core::ptr::addr_of!(__heap_start) as usize;
+    let heap_start = image_end();
     let heap_end = information.ram_bytes.min(MAXIMUM_RAM) as usize;
     // SAFETY: memory behind the image up to its end is nobody's, and nothing was allocated yet.
     unsafe { heap::initialize(heap_start, heap_end) };
 
+    let stack = |length| match stacks::allocate(length) {
+        Some(stack) => stack.as_ptr() as usize + length,
+        None => panic!("no memory for a stack"),
+    };
+    // SAFETY: interrupts are off; both stacks are new and used for nothing else.
+    unsafe {
+        exceptions::set_interrupt_stack(stack(INTERRUPT_STACK_LENGTH) as u32);
+        continue_on(stack(LOOP_STACK_LENGTH), on_guarded_stack, core::ptr::from_ref(information) as usize)
+    }
+}
+
+extern "C" fn on_guarded_stack(information: &'static BootInformation) -> ! {
     firmware::log_ring::install();
     let warm = take_warm_mark();
     let bus = Bus::enumerate();
+    let flash =
+        bus.find(flash::VENDOR, flash::DEVICE).find_map(|device| bus.registers(device, flash::WINDOW));
+    reset::prepare(flash.as_ref().map_or(0, Mmio::base));
     for device in bus.devices() {
         log::debug!(
             "pci slot {}: {:04x}:{:04x} class {:06x} {:x?}",
@@ -92,7 +149,7 @@ extern "C" fn firmware_main() -> ! {
     // SAFETY: vectors and handler are in place.
     unsafe { cpu::enable_interrupts() };
     probe::run(&bus);
-    let board = NasBoard::start(&bus, &information, heap_start - IMAGE as usize, warm);
+    let board = NasBoard::start(&bus, flash, information, image_end() - IMAGE as usize, warm);
     let board: &'static NasBoard = Box::leak(Box::new(board));
     run(board)
 }

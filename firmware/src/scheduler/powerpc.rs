@@ -1,7 +1,7 @@
-//! The scheduler's body on PowerPC: every thread has a stack from the heap, a switch saves the callee-saved registers
-//! on it. The same code runs on the 750 and, for the big-endian host tests, under Linux.
+//! The scheduler's body on PowerPC: every thread has a stack, a switch saves the callee-saved registers on it. The same
+//! code runs on the 750 and, for the big-endian host tests, under Linux.
 
-use alloc::alloc::{alloc, dealloc, handle_alloc_error};
+use alloc::alloc::handle_alloc_error;
 use alloc::boxed::Box;
 use core::alloc::Layout;
 use core::arch::naked_asm;
@@ -105,6 +105,34 @@ unsafe extern "C" fn begin() {
     naked_asm!("li 0, 0", "mtlr 0", "mr 3, 15", "mtctr 14", "bctr")
 }
 
+fn stack_layout(size: usize) -> Layout {
+    Layout::from_size_align(size, 16).unwrap_or(Layout::new::<u128>())
+}
+
+/// Stacks are whole pages on the board, where an unmapped page lies below each.
+#[cfg(target_os = "none")]
+const STACK_UNIT: usize = ppc750_nas::mmu::PAGE;
+#[cfg(target_os = "none")]
+use ppc750_nas::stacks::{allocate as allocate_stack, free as free_stack};
+
+#[cfg(not(target_os = "none"))]
+const STACK_UNIT: usize = 16;
+
+#[cfg(not(target_os = "none"))]
+fn allocate_stack(size: usize) -> Option<NonNull<u8>> {
+    // SAFETY: the size is not 0: `spawn` refuses less than a page.
+    NonNull::new(unsafe { alloc::alloc::alloc(stack_layout(size)) })
+}
+
+/// # Safety
+///
+/// `stack` came from [`allocate_stack`] with this size and is not used any more.
+#[cfg(not(target_os = "none"))]
+unsafe fn free_stack(stack: NonNull<u8>, size: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { alloc::alloc::dealloc(stack.as_ptr(), stack_layout(size)) };
+}
+
 /// A thread's stack and where it was left.
 pub(super) struct Context {
     stack: NonNull<u8>,
@@ -120,10 +148,8 @@ pub(super) struct Context {
 impl Context {
     /// A thread that will run `body` on a stack of `size` bytes at the first [`resume`](Self::resume).
     pub(super) fn new(size: usize, body: Box<dyn FnOnce()>) -> Self {
-        let size = size.next_multiple_of(16);
-        let layout = Self::layout(size);
-        // SAFETY: the size is not 0: `spawn` refuses less than a page.
-        let Some(stack) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        let size = size.next_multiple_of(STACK_UNIT);
+        let Some(stack) = allocate_stack(size) else { handle_alloc_error(stack_layout(size)) };
         for offset in (0..size).step_by(4) {
             // SAFETY: inside the block just allocated, which is 16-aligned.
             unsafe { stack.add(offset).cast::<u32>().write(PAINT) };
@@ -136,10 +162,6 @@ impl Context {
             body: Cell::new(Some(body)),
             finished: Cell::new(false),
         }
-    }
-
-    fn layout(size: usize) -> Layout {
-        Layout::from_size_align(size, 16).unwrap_or(Layout::new::<u128>())
     }
 
     /// Lays the first frame, so that [`switch_stack`] enters [`enter`] with this context. The context has its final
@@ -196,9 +218,9 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: allocated by `new` with this layout; a context is dropped only when its thread has ended or will
-        // never be resumed.
-        unsafe { dealloc(self.stack.as_ptr(), Self::layout(self.size)) };
+        // SAFETY: allocated by `new` with this size; a context is dropped only when its thread has ended or will never be
+        // resumed.
+        unsafe { free_stack(self.stack, self.size) };
     }
 }
 
