@@ -1,6 +1,6 @@
 //! The time of day, from the battery-backed clock at the start and the monotonic clock since.
 
-use core::cell::Cell;
+use crate::scheduler;
 
 /// The earliest time that is believed: the clock chip's start values lie before it (2020-01-01).
 const PLAUSIBLE: u64 = 1_577_836_800;
@@ -8,35 +8,48 @@ const PLAUSIBLE: u64 = 1_577_836_800;
 /// What is shown while nobody has set a clock (2024-01-01): files get stamps that FAT can hold.
 const UNKNOWN: u64 = 1_704_067_200;
 
+/// 100-nanosecond intervals from 1601 to 1970.
+const UNIX_EPOCH: u64 = 116_444_736_000_000_000;
+
 /// The time of day.
 #[derive(Debug, Default)]
 pub struct Clock {
     /// Microseconds since 1970 when the monotonic clock was 0; 0: never set.
-    epoch: Cell<u64>,
+    epoch: spin::Mutex<u64>,
 }
 
 impl Clock {
-    /// A clock that was never set.
-    pub const fn new() -> Self {
-        Self { epoch: Cell::new(0) }
-    }
-
     /// Sets it to `seconds` since 1970 at the monotonic time `now` (microseconds); implausible values are ignored.
     pub fn set(&self, seconds: u64, now: u64) {
         if seconds >= PLAUSIBLE {
-            self.epoch.set(seconds.saturating_mul(1_000_000).saturating_sub(now));
+            *self.epoch.lock() = seconds.saturating_mul(1_000_000).saturating_sub(now);
         }
     }
 
     /// Whether somebody has set it.
     pub fn is_set(&self) -> bool {
-        self.epoch.get() != 0
+        *self.epoch.lock() != 0
     }
 
     /// Microseconds since 1970 at the monotonic time `now` (microseconds).
     pub fn microseconds(&self, now: u64) -> u64 {
-        let epoch = if self.is_set() { self.epoch.get() } else { UNKNOWN * 1_000_000 };
+        let epoch = *self.epoch.lock();
+        let epoch = if epoch != 0 { epoch } else { UNKNOWN * 1_000_000 };
         epoch.saturating_add(now)
+    }
+
+    /// The time now as a FILETIME: 100-nanosecond intervals since 1601.
+    pub fn file_time(&self) -> u64 {
+        UNIX_EPOCH.saturating_add(self.microseconds(scheduler::now()).saturating_mul(10))
+    }
+}
+
+/// The storage layer's time stamps.
+pub struct VolumeClock(pub &'static Clock);
+
+impl storage::time::Clock for VolumeClock {
+    fn now(&self) -> storage::time::FileTime {
+        storage::time::FileTime(self.0.file_time())
     }
 }
 
@@ -46,7 +59,7 @@ mod tests {
 
     #[test]
     fn it_goes_on_from_where_it_was_set() {
-        let clock = Clock::new();
+        let clock = Clock::default();
         clock.set(17, 0);
         assert!(!clock.is_set());
         assert_eq!(clock.microseconds(5), UNKNOWN * 1_000_000 + 5);

@@ -7,11 +7,22 @@
 
 extern crate alloc;
 
+mod appliance;
+mod authenticator;
 pub mod board;
-pub mod clock;
-pub mod entropy;
+mod clock;
+mod console_task;
+mod entropy;
+mod environment;
 pub mod ethernet;
+mod flash;
 pub mod log_ring;
 pub mod net;
 pub mod scheduler;
-pub mod workers;
+mod service;
+mod share_volume;
+mod slots;
+mod volumes;
+mod workers;
+
+pub use appliance::{Appliance, NET_STACK, TASK_STACK, WORKER_STACK};

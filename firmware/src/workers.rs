@@ -13,8 +13,10 @@ const BACKLOG: usize = 16;
 pub struct Job {
     /// The connection's slot.
     pub slot: usize,
-    /// The message, without its transport header.
-    pub message: Vec<u8>,
+    /// The engine's id of the connection.
+    pub connection: u32,
+    /// The message, without its transport header; `None`: the connection has ended.
+    pub message: Option<Vec<u8>>,
 }
 
 /// What workers do with a request.
@@ -39,22 +41,24 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// No workers yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Hands a request over. When all workers have enough to do it comes back; [`Handler::room`] tells when to try
     /// again.
-    pub fn submit(&self, slot: usize, message: Vec<u8>) -> Result<(), Vec<u8>> {
+    pub fn submit(&self, slot: usize, connection: u32, message: Vec<u8>) -> Result<(), Vec<u8>> {
         let mut queue = self.queue.borrow_mut();
         if queue.len() >= BACKLOG {
             self.refused.set(true);
             return Err(message);
         }
-        queue.push_back(Job { slot, message });
+        queue.push_back(Job { slot, connection, message: Some(message) });
         self.idle.wake_one();
         Ok(())
+    }
+
+    /// Has a worker end a connection: closing its files may wait for a disk, which the net task must not. Never
+    /// refused; there are no more of these than connections.
+    pub fn disconnect(&self, slot: usize, connection: u32) {
+        self.queue.borrow_mut().push_back(Job { slot, connection, message: None });
+        self.idle.wake_one();
     }
 
     /// Spawns `count` workers with stacks of `stack` bytes.

@@ -10,6 +10,7 @@ mod disk;
 mod ethernet;
 mod flash;
 mod random;
+mod simulation;
 mod trace;
 
 pub use board::{Network, SimBoard};
@@ -18,4 +19,5 @@ pub use disk::{DiskFaults, RamDisk};
 pub use ethernet::{ClientHost, ClientSocket, Port, Wire, WireFaults};
 pub use flash::{Flash, FlashError};
 pub use random::Random;
+pub use simulation::{Client, Options, PASSWORD, SHARES, Simulation, USER};
 pub use trace::Trace;

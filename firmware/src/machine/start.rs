@@ -151,7 +151,10 @@ extern "C" fn on_guarded_stack(information: &'static BootInformation) -> ! {
     probe::run(&bus);
     let board = NasBoard::start(&bus, flash, information, image_end() - IMAGE as usize, warm);
     let board: &'static NasBoard = Box::leak(Box::new(board));
-    run(board)
+    let appliance = firmware::Appliance::start(board);
+    loop {
+        appliance.run(|| false);
+    }
 }
 
 /// Whether the memory holds the mark of an image that ran before: then this is a restart and not a power-on, and disks
@@ -171,104 +174,3 @@ fn panic(information: &PanicInfo<'_>) -> ! {
     crash::panic(information)
 }
 
-/// Until the appliance is there: shows what was found, and echoes what is typed.
-fn run(board: &'static NasBoard) -> ! {
-    use firmware::board::Board;
-    use firmware::scheduler::{self, Event};
-    fn say(board: &NasBoard, text: &str) {
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            let count = board.console_write(rest);
-            rest = &rest[count..];
-            if count == 0 {
-                scheduler::sleep(1000);
-            }
-        }
-    }
-    for channel in 0..board.disk_channel_count() {
-        let event: &'static Event = Box::leak(Box::new(Event::new()));
-        scheduler::bind(firmware::board::events::DISK << channel, event);
-        let _ = scheduler::spawn("disk", 8192, move || {
-            loop {
-                match board.service_disk_channel(channel) {
-                    Some(deadline) => {
-                        event.wait_until(deadline);
-                    }
-                    None => event.wait(),
-                }
-            }
-        });
-    }
-    let _ = scheduler::spawn("show", 16384, move || {
-        say(board, &alloc::format!("{}\r\ndate {:?}\r\n", board.description(), board.wall_clock()));
-        let mut log = 0;
-        for channel in 0..board.disk_channel_count() {
-            let start = board.now();
-            let disk = board.find_disk(channel);
-            let took = board.now() - start;
-            if let Some(disk) = disk {
-                say(
-                    board,
-                    &alloc::format!(
-                        "{channel}: {} {} blocks, {took} us\r\n",
-                        disk.identity.model,
-                        disk.device.blocks()
-                    ),
-                );
-                let mut data = alloc::vec![0u8; 1 << 20];
-                let start = board.now();
-                for block in 0..16 {
-                    if let Err(error) = disk.device.read(block * 2048, &mut [&mut data[..]]) {
-                        say(board, &alloc::format!("{error}\r\n"));
-                    }
-                }
-                let took = board.now() - start;
-                say(board, &alloc::format!("16 MiB in {took} us\r\n"));
-                data.fill(channel as u8 + 1);
-                let start = board.now();
-                let result = disk.device.write(4096, &[&data[..]]).and_then(|()| disk.device.flush());
-                say(board, &alloc::format!("write {result:?} {} us\r\n", board.now() - start));
-            }
-        }
-        log = firmware::log_ring::read_since(log, &mut |text| say(board, &alloc::format!("{text}\r\n")));
-        let _ = log;
-    });
-    let event: &'static Event = Box::leak(Box::new(Event::new()));
-    scheduler::bind(firmware::board::events::CONSOLE, event);
-    let _ = scheduler::spawn("console", 8192, move || {
-        loop {
-            event.wait();
-            let mut bytes = [0; 64];
-            loop {
-                let count = board.console_read(&mut bytes);
-                if count == 0 {
-                    break;
-                }
-                match bytes.first() {
-                    Some(b'!') => panic!("somebody asked for it"),
-                    Some(b'q') => board.restart(firmware::board::Restart::PowerOff),
-                    Some(b'r') => board.restart(firmware::board::Restart::Reset),
-                    _ => {}
-                }
-                board.console_write(&bytes[..count]);
-            }
-        }
-    });
-    struct M(&'static NasBoard);
-    impl scheduler::Machine for M {
-        fn now(&self) -> u64 {
-            self.0.now()
-        }
-        fn ticks(&self) -> u32 {
-            self.0.ticks()
-        }
-        fn take_events(&self) -> u32 {
-            self.0.take_events()
-        }
-        fn idle(&self, deadline: Option<u64>) {
-            self.0.idle(deadline);
-        }
-    }
-    scheduler::run(Box::leak(Box::new(M(board))), || false);
-    unreachable!("the loop has no end")
-}

@@ -57,8 +57,7 @@ impl Transport for &Channel {
             if let Some(outcome) = outcome {
                 return outcome;
             }
-            let (now, deadline) = (self.now.get(), adapter.deadline().unwrap_or(u64::MAX));
-            self.now.set(deadline.clamp(now + 1, now + 100));
+            self.now.set(self.now.get() + 100);
         }
         panic!("never completed");
     }
