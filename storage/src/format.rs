@@ -110,11 +110,14 @@ fn cluster_size(options: &Options, usual: u32, sector: u64, most: u32) -> Result
 fn exfat(device: &dyn BlockDevice, hidden: u64, options: &Options) -> Result<(), FormatError> {
     let sector = u64::from(device.block_size());
     let bytes = device.blocks() * sector;
-    let usual = match bytes {
-        ..0x1000_0000 => 4 << 10,
-        ..0x8_0000_0000 => 32 << 10,
-        ..0x80_0000_0000 => 128 << 10,
-        _ => 256 << 10,
+    let usual = if bytes < 256 << 20 {
+        4 << 10
+    } else if bytes < 32 << 30 {
+        32 << 10
+    } else if bytes < 512 << 30 {
+        128 << 10
+    } else {
+        256 << 10
     };
     let cluster = cluster_size(options, usual, sector, 32 << 20)?;
     let align = if bytes < 64 << 20 { 64 << 10 } else { 1 << 20 };
@@ -220,17 +223,9 @@ fn fat(device: &dyn BlockDevice, hidden: u64, options: &Options, wide: bool) -> 
     let sector = u64::from(device.block_size());
     let sectors = device.blocks().min(u64::from(u32::MAX));
     let bytes = sectors * sector;
-    let usual = match (wide, bytes) {
-        // As the FAT specification's table has it (section 3.5), but with 4 KiB as the least on FAT32.
-        (true, ..0x2_0000_0000) => 4 << 10,
-        (true, ..0x4_0000_0000) => 8 << 10,
-        (true, ..0x8_0000_0000) => 16 << 10,
-        (true, _) => 32 << 10,
-        (false, ..0x1000_0000) => 4 << 10,
-        (false, ..0x2000_0000) => 8 << 10,
-        (false, ..0x4000_0000) => 16 << 10,
-        (false, _) => 32 << 10,
-    };
+    // As the FAT specification's tables have it (section 3.5), but with 4 KiB as the least.
+    let steps = if wide { [8u64 << 30, 16 << 30, 32 << 30] } else { [256 << 20, 512 << 20, 1 << 30] };
+    let usual = 4096 << steps.iter().filter(|&&step| bytes >= step).count();
     // Small FAT32 volumes need small clusters to have enough of them.
     let usual = if wide && bytes < 260 << 20 { 512 } else { usual };
     let cluster = cluster_size(options, usual, sector, 64 << 10)? / sector;

@@ -19,6 +19,7 @@ impl HashIndex {
     }
 
     /// How many values there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.used
     }

@@ -9,6 +9,8 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
+// On-disk structures are read best with their divisions spelled out.
+#![allow(clippy::manual_is_multiple_of, clippy::precedence)]
 
 extern crate alloc;
 

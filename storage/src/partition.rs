@@ -460,7 +460,7 @@ mod tests {
             let disk = RamDisk::new(40_000, 512);
             write_gpt(&disk, &plan, [1; 16]).unwrap();
             for _ in 0..4 {
-                disk.poke(random.below(1024), &[random.next() as u8]);
+                disk.poke(random.below(1024), &[random.bits() as u8]);
             }
             // Sums made right again let the damage through to the code behind them.
             let mut header = [0; 92];

@@ -1,1 +1,76 @@
+use std::sync::Arc;
+use std::vec::Vec;
 
+use super::*;
+use crate::partition::{FileSystem, Role, Scheme};
+use crate::test_devices::RamDisk;
+use crate::volume::tests::{assert_sound, check};
+
+fn options(kind: Kind) -> Options {
+    Options { kind, label: "NAS DISK".encode_utf16().collect(), unique: [0xA7; 16], cluster: None }
+}
+
+#[test]
+fn foreign_checkers_find_nothing_wrong() {
+    for (kind, mebibytes) in [
+        (Kind::Exfat, 2),
+        (Kind::Exfat, 63),
+        (Kind::Exfat, 4096),
+        (Kind::Exfat, 600 << 10),
+        (Kind::Fat32, 40),
+        (Kind::Fat32, 259),
+        (Kind::Fat32, 4096),
+        (Kind::Fat16, 16),
+        (Kind::Fat16, 1000),
+    ] {
+        let disk = RamDisk::new(mebibytes * 2048, 512);
+        volume(&disk, 2048, &options(kind)).unwrap();
+        assert_sound(&disk, kind);
+    }
+}
+
+#[test]
+fn large_sectors() {
+    for kind in [Kind::Exfat, Kind::Fat32] {
+        let disk = RamDisk::new((600 << 20) / 4096, 4096);
+        volume(&disk, 0, &options(kind)).unwrap();
+        if kind == Kind::Fat32 {
+            // fsck.exfat wants the device's own sector size, which a file has not.
+            assert_sound(&disk, kind);
+        }
+    }
+}
+
+#[test]
+fn a_divided_disk_has_a_private_and_a_data_partition() {
+    for (mebibytes, kind) in [(64, Kind::Exfat), (4096, Kind::Exfat), (300, Kind::Fat32)] {
+        let ram = Arc::new(RamDisk::new(mebibytes * 2048, 512));
+        let device: Arc<dyn BlockDevice> = ram.clone();
+        let layout = disk(&device, &options(kind)).unwrap();
+        assert_eq!(layout.scheme, Scheme::Gpt);
+        let roles: Vec<Role> = layout.partitions.iter().map(|part| part.role).collect();
+        assert_eq!(roles, [Role::Private, Role::Data]);
+        let data = layout.data().unwrap();
+        let expected = if kind == Kind::Exfat { FileSystem::Exfat } else { FileSystem::Fat };
+        assert_eq!(data.file_system, Some(expected));
+        if let Some(Err(text)) = check(&ram, "sfdisk", &["--verify"]) {
+            panic!("{text}");
+        }
+        // The partition alone, as fsck sees it.
+        let mut bytes = std::vec![0; (data.blocks * 512) as usize];
+        ram.peek(data.first * 512, &mut bytes);
+        assert_sound(&RamDisk::from_image(&bytes), kind);
+    }
+}
+
+#[test]
+fn impossible_wishes() {
+    let disk = RamDisk::new(1000, 512);
+    assert_eq!(volume(&disk, 0, &options(Kind::Fat32)), Err(FormatError::Size));
+    let disk = RamDisk::new(100_000, 512);
+    let mut wish = options(Kind::Exfat);
+    wish.cluster = Some(5000);
+    assert_eq!(volume(&disk, 0, &wish), Err(FormatError::Options));
+    wish.label = std::vec![65; 12];
+    assert_eq!(volume(&disk, 0, &wish), Err(FormatError::Options));
+}

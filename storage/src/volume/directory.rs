@@ -6,6 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use lock_api::RawMutex;
@@ -548,8 +549,7 @@ impl<R: RawMutex> Engine<R> {
     /// Reads the bytes of a set.
     pub(super) fn load_set(&self, slot: u32, position: u32, count: u32) -> Result<Vec<u8>, VolumeError> {
         let directory = self.directories.get(slot)?;
-        let mut set = Vec::with_capacity(count as usize * RECORD);
-        set.resize(count as usize * RECORD, 0);
+        let mut set = vec![0; count as usize * RECORD];
         for (number, record) in (position..).zip(set.chunks_mut(RECORD)) {
             let offset = self.record_offset(&directory.extents, directory.fixed, number);
             let offset = offset.ok_or(VolumeError::Corrupt)?;

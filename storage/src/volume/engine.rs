@@ -134,15 +134,13 @@ impl<R: RawMutex> Engine<R> {
             return Err(VolumeError::Corrupt);
         }
         self.bitmap = self.load_chain(first, Some(self.geometry.clusters_for(needed)))?;
-        let mut word = 0;
         let stored = self.read_extents(&self.bitmap, needed)?;
-        for four in stored.chunks(4) {
+        for (word, four) in stored.chunks(4).enumerate() {
             let mut bits = [0; 4];
             for (place, &byte) in bits.iter_mut().zip(four) {
                 *place = byte;
             }
             self.map.load(word, u32::from_le_bytes(bits));
-            word += 1;
         }
         let (first, length, sum) = upcase.ok_or(VolumeError::Corrupt)?;
         if length == 0 || length > 2 * 65536 {

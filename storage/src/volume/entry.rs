@@ -2,6 +2,7 @@
 //!
 //! [`SetParser`] is fed records one by one and says when a set is complete; the `encode_*` functions make new sets.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::bytes::{get8, get16, get32, get64, put};
@@ -374,8 +375,7 @@ pub(crate) fn is_valid_name(name: &[u16], exfat: bool) -> bool {
 /// A new set for exFAT, records one behind the other.
 pub(crate) fn encode_exfat(record: &Record, name: &[u16], upcase: &UpcaseTable) -> Vec<u8> {
     let names = name.len().div_ceil(15);
-    let mut set = Vec::with_capacity((2 + names) * RECORD);
-    set.resize((2 + names) * RECORD, 0);
+    let mut set = vec![0; (2 + names) * RECORD];
     put(&mut set, 0, &[EXFAT_FILE, 1 + names as u8]);
     put(&mut set, RECORD, &[EXFAT_STREAM, ALLOCATION_POSSIBLE, 0, name.len() as u8]);
     put(&mut set, RECORD + 4, &upcase.exfat_hash(name).to_le_bytes());
@@ -449,8 +449,7 @@ pub(crate) fn update_fat(short: &mut [u8], record: &Record) {
 /// the 8.3 name, `flags` Windows NT's case marks.
 pub(crate) fn encode_fat(record: &Record, name: &[u16], short: &[u8; 11], long: bool) -> Vec<u8> {
     let longs = if long { name.len().div_ceil(13) } else { 0 };
-    let mut set = Vec::with_capacity((longs + 1) * RECORD);
-    set.resize((longs + 1) * RECORD, 0);
+    let mut set = vec![0; (longs + 1) * RECORD];
     let sum = short_checksum(short);
     for number in 0..longs {
         // Last part first.

@@ -190,11 +190,14 @@ fn parse_fat(boot: &[u8]) -> Option<Geometry> {
     let root = reserved + fat_sectors * u64::from(copies);
     let heap = root + root_sectors;
     let clusters = u32::try_from(sectors.checked_sub(heap)? / u64::from(cluster_sectors)).ok()?;
-    let kind = match clusters {
-        _ if get16(boot, 22) == 0 && root_entries == 0 => Kind::Fat32,
-        ..4085 => Kind::Fat12,
-        ..65525 => Kind::Fat16,
-        _ => return None,
+    let kind = if get16(boot, 22) == 0 && root_entries == 0 {
+        Kind::Fat32
+    } else if clusters < 4085 {
+        Kind::Fat12
+    } else if clusters < 65525 {
+        Kind::Fat16
+    } else {
+        return None;
     };
     if kind == Kind::Fat32 && clusters > 0x0FFF_FFF5 {
         return None;

@@ -448,4 +448,4 @@ impl<R: RawMutex> Engine<R> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -55,6 +55,8 @@ pub(super) struct OpenNode {
 
 /// The table of open nodes.
 pub(super) struct Nodes {
+    /// Boxed, so that the table grows without moving them.
+    #[allow(clippy::vec_box)]
     slots: Vec<Box<OpenNode>>,
     free: Vec<u32>,
     /// From location to slot.

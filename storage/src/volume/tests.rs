@@ -43,10 +43,6 @@ fn formatted(mebibytes: u64, kind: Kind, cluster: Option<u32>) -> Arc<RamDisk> {
     disk
 }
 
-fn mount(disk: &Arc<RamDisk>) -> Volume<Lock> {
-    mount_with(disk.clone(), 4 << 20).unwrap()
-}
-
 fn mount_with(disk: Arc<dyn BlockDevice>, cache: usize) -> Result<Volume<Lock>, VolumeError> {
     Volume::mount(Arc::new(Cache::new(cache)), disk, clock(), false)
 }
@@ -191,7 +187,7 @@ fn random_name(random: &mut Generator) -> String {
 fn fill(random: &mut Generator, length: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length as usize + 8);
     while (bytes.len() as u64) < length {
-        bytes.extend_from_slice(&random.next().to_le_bytes());
+        bytes.extend_from_slice(&random.bits().to_le_bytes());
     }
     bytes.truncate(length as usize);
     bytes
@@ -574,4 +570,396 @@ fn a_full_volume_says_so_and_recovers() {
             stream(kind, mebibytes, cluster, seed, 2500, 1_500_000);
         }
     }
+}
+
+/// Makes a disk with a foreign formatter. `None` if it is not installed.
+fn foreign(mebibytes: u64, program: &str, arguments: &[&str]) -> Option<Arc<RamDisk>> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("storage-mkfs-{}-{number}.img", std::process::id()));
+    std::fs::File::create(&path).unwrap().set_len(mebibytes << 20).unwrap();
+    let output = ["", "/usr/sbin/", "/sbin/"]
+        .iter()
+        .find_map(|place| Command::new(format!("{place}{program}")).args(arguments).arg(&path).output().ok());
+    let image = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let Some(output) = output else {
+        std::eprintln!("{program} is not installed: its volumes are not tried");
+        return None;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(Arc::new(RamDisk::from_image(&image)))
+}
+
+#[test]
+fn volumes_made_by_others() {
+    let cases: [(Kind, u64, &str, &[&str]); 8] = [
+        (Kind::Exfat, 64, "mkfs.exfat", &["-L", "foreign"]),
+        (Kind::Exfat, 8, "mkfs.exfat", &["-c", "512"]),
+        (Kind::Exfat, 64, "mkfs.exfat", &["-c", "128K"]),
+        (Kind::Fat32, 64, "mkfs.fat", &["-F", "32", "-s", "1"]),
+        (Kind::Fat32, 300, "mkfs.fat", &["-F", "32"]),
+        (Kind::Fat16, 32, "mkfs.fat", &["-F", "16"]),
+        (Kind::Fat16, 4, "mkfs.fat", &["-F", "12"]),
+        (Kind::Fat16, 16, "mkfs.fat", &["-F", "16", "-f", "1"]),
+    ];
+    for (kind, mebibytes, program, arguments) in cases {
+        let Some(disk) = foreign(mebibytes, program, arguments) else { continue };
+        let mut run = Run::new(disk, 9, 1 << 20, 150_000);
+        for _ in 0..800 {
+            run.step();
+        }
+        run.finish(kind);
+    }
+}
+
+#[cfg(target_has_atomic = "64")]
+#[test]
+fn hadris_reads_what_we_wrote() {
+    use hadris_fs::MountOptions;
+    use hadris_storage::{BlockSize, MemDevice};
+    for (kind, mebibytes, cluster) in
+        [(Kind::Exfat, 16, 4096), (Kind::Fat32, 40, 512), (Kind::Fat16, 16, 2048)]
+    {
+        let disk = formatted(mebibytes, kind, Some(cluster));
+        let mut run = Run::new(disk.clone(), 42, 1 << 20, 100_000);
+        for _ in 0..1500 {
+            run.step();
+        }
+        run.finish(kind);
+        let device = MemDevice::new(disk.image(), BlockSize::new(512).unwrap());
+        let count = if kind == Kind::Exfat {
+            let mut fs = hadris_fat::exfat::sync::ExFatFs::mount(device, MountOptions::new()).unwrap();
+            compare_with_hadris(&mut fs, &run.model)
+        } else {
+            let mut fs = hadris_fat::sync::FatFs::mount(device, MountOptions::new()).unwrap();
+            compare_with_hadris(&mut fs, &run.model)
+        };
+        assert_eq!(count, run.model.nodes.iter().filter(|node| node.alive).count());
+    }
+}
+
+/// Compares the whole tree; says how many nodes there were, root included.
+#[cfg(target_has_atomic = "64")]
+fn compare_with_hadris(fs: &mut impl hadris_fs::sync::FileSystem, model: &Model) -> usize {
+    use hadris_fs::{DirCursor, Name};
+    let mut todo = vec![(fs.root(), 0)];
+    let mut count = 0;
+    while let Some((node, expected)) = todo.pop() {
+        count += 1;
+        match &model.nodes[expected].children {
+            None => {
+                fs.open(node, hadris_fs::OpenMode::Read).unwrap();
+                let mut data = vec![0; model.nodes[expected].data.len() + 10];
+                let mut done = 0;
+                loop {
+                    let got = fs.read(node, done as u64, &mut data[done..]).unwrap();
+                    if got == 0 {
+                        break;
+                    }
+                    done += got;
+                }
+                assert!(data[..done] == model.nodes[expected].data, "{}", model.path(expected));
+            }
+            Some(children) => {
+                let mut cursor = DirCursor::START;
+                let mut seen = 0;
+                while let Some(entry) = fs.readdir(node, cursor).unwrap() {
+                    cursor = entry.next_cursor();
+                    let name = entry.name().to_str().unwrap().to_string();
+                    let child = children[&name.to_uppercase()];
+                    assert_eq!(name, model.nodes[child].name);
+                    let found = fs.lookup(node, Name::new(&name)).unwrap();
+                    todo.push((found, child));
+                    seen += 1;
+                }
+                assert_eq!(seen, children.len());
+            }
+        }
+    }
+    count
+}
+
+#[test]
+fn fatfs_reads_what_we_wrote() {
+    let disk = formatted(40, Kind::Fat32, Some(512));
+    let mut run = Run::new(disk.clone(), 43, 1 << 20, 100_000);
+    for _ in 0..1500 {
+        run.step();
+    }
+    run.finish(Kind::Fat32);
+    let fs = fatfs::FileSystem::new(std::io::Cursor::new(disk.image()), fatfs::FsOptions::new()).unwrap();
+    let mut todo = vec![(fs.root_dir(), 0)];
+    while let Some((directory, node)) = todo.pop() {
+        let children = run.model.nodes[node].children.as_ref().unwrap();
+        let mut seen = 0;
+        for entry in directory.iter().map(|entry| entry.unwrap()) {
+            let name = entry.file_name();
+            if name == "." || name == ".." {
+                continue;
+            }
+            seen += 1;
+            let child = children[&name.to_uppercase()];
+            assert_eq!(name, run.model.nodes[child].name);
+            if entry.is_dir() {
+                todo.push((entry.to_dir(), child));
+            } else {
+                let mut data = vec![];
+                std::io::Read::read_to_end(&mut entry.to_file(), &mut data).unwrap();
+                assert!(data == run.model.nodes[child].data, "{name}");
+            }
+        }
+        assert_eq!(seen, children.len());
+    }
+}
+
+/// Does a bit of everything on a volume that may be damaged: errors are fine, panics and endless loops are not.
+fn exercise(volume: &Volume<Lock>) {
+    let mut todo = vec![(vec![], 0)];
+    let mut budget = 400;
+    while let Some((path, depth)) = todo.pop() {
+        let Ok(node) = volume.open(&path) else { continue };
+        let mut names = vec![];
+        let _ = volume.list(node, 0, &mut |entry| {
+            names.push((entry.name.to_vec(), entry.metadata.kind));
+            names.len() < 100
+        });
+        let _ = volume.close(node);
+        for (name, kind) in names {
+            budget -= 1;
+            if budget == 0 {
+                return;
+            }
+            let mut below = path.clone();
+            if !below.is_empty() {
+                below.push(u16::from(b'\\'));
+            }
+            below.extend_from_slice(&name);
+            if kind == NodeKind::Directory && depth < 6 {
+                todo.push((below.clone(), depth + 1));
+            }
+            let Ok(node) = volume.open(&below) else { continue };
+            let _ = volume.read(node, 0, 50_000);
+            let _ = volume.read(node, 3 << 20, 50_000);
+            let _ = volume.path(node, &mut vec![]);
+            match budget % 5 {
+                0 => drop(volume.write(node, 1000, &[1; 20_000])),
+                1 => drop(volume.set_size(node, 500)),
+                2 => drop(volume.remove(node)),
+                3 => {
+                    let mut other = below.clone();
+                    other.push(u16::from(b'x'));
+                    let _ = volume.rename(node, &other, true);
+                }
+                _ => (),
+            }
+            let _ = volume.close(node);
+        }
+        let mut new = path.clone();
+        if !new.is_empty() {
+            new.push(u16::from(b'\\'));
+        }
+        new.extend(units("new"));
+        for kind in [NodeKind::File, NodeKind::Directory] {
+            if let Ok(node) = volume.create(&new, kind, FileAttributes(0)) {
+                let _ = volume.write(node, 0, &[2; 5000]);
+                let _ = volume.close(node);
+            }
+        }
+    }
+    let _ = volume.sync();
+}
+
+#[test]
+fn damaged_volumes_give_errors() {
+    for (kind, mebibytes, cluster) in
+        [(Kind::Exfat, 16, 4096), (Kind::Fat32, 40, 512), (Kind::Fat16, 16, 2048), (Kind::Exfat, 4, 512)]
+    {
+        let disk = formatted(mebibytes, kind, Some(cluster));
+        let mut run = Run::new(disk.clone(), 77, 1 << 20, 100_000);
+        for _ in 0..700 {
+            run.step();
+        }
+        run.finish(kind);
+        // Where metadata lies: bytes that are not 0, in the first part and wherever directories are.
+        let image = disk.image();
+        let mut random = Generator::new(5);
+        for round in 0..250 {
+            let damaged = Arc::new(disk.duplicate());
+            for _ in 0..1 + random.below(40) {
+                let at = loop {
+                    let limit = if round % 2 == 0 { image.len() as u64 / 8 } else { image.len() as u64 };
+                    let at = random.below(limit);
+                    if image[at as usize] != 0 {
+                        break at;
+                    }
+                };
+                let value = match random.below(3) {
+                    0 => image[at as usize] ^ 1 << random.below(8),
+                    1 => 0xFF,
+                    _ => random.bits() as u8,
+                };
+                damaged.poke(at, &[value]);
+            }
+            if let Ok(volume) = mount_with(damaged, 1 << 20) {
+                exercise(&volume);
+                let _ = volume.unmount();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failing_disk_gives_errors() {
+    for seed in 0..20 {
+        let disk = formatted(16, Kind::Exfat, Some(4096));
+        let faulty = Arc::new(FaultyDisk::new(disk.clone(), seed, Faults::default()));
+        let volume = mount_with(faulty.clone(), 1 << 20).unwrap();
+        exercise(&volume);
+        faulty.set_faults(Faults { read: 10, write: 10, flush: 10 });
+        for _ in 0..5 {
+            exercise(&volume);
+        }
+        faulty.pull(true);
+        exercise(&volume);
+        let _ = volume.unmount();
+    }
+}
+
+#[test]
+fn a_file_beyond_eight_gibibytes() {
+    let disk = Arc::new(RamDisk::new(20 << 21, 512));
+    crate::format::volume(&*disk, 0, &options(Kind::Exfat, None)).unwrap();
+    let volume = mount_with(disk.clone(), 4 << 20).unwrap();
+    let node = volume.create(&units("huge"), NodeKind::File, FileAttributes(0)).unwrap();
+    let size = (9 << 30) + 12_345;
+    volume.set_size(node, size).unwrap();
+    // Nothing was written, so nothing is read and no disk was filled with zeros.
+    assert_eq!(volume.read(node, size - 100, 1000).unwrap().to_vec(), vec![0; 100]);
+    volume.write(node, 1000, b"low").unwrap();
+    assert_eq!(volume.read(node, 5 << 30, 4).unwrap().to_vec(), [0; 4]);
+    volume.close(node).unwrap();
+    volume.unmount().unwrap();
+    let volume = mount_with(disk.clone(), 4 << 20).unwrap();
+    let node = volume.open(&units("HUGE")).unwrap();
+    assert_eq!(volume.metadata(node).unwrap().size, size);
+    assert_eq!(volume.read(node, 999, 5).unwrap().to_vec(), b"\0low\0");
+    volume.close(node).unwrap();
+    volume.unmount().unwrap();
+    assert_sound(&disk, Kind::Exfat);
+}
+
+#[test]
+fn names_cost_the_same_in_a_large_directory() {
+    for (kind, mebibytes) in [(Kind::Exfat, 64), (Kind::Fat32, 64)] {
+        let disk = formatted(mebibytes, kind, None);
+        let volume = mount_with(disk.clone(), 8 << 20).unwrap();
+        let directory = volume.create(&units("d"), NodeKind::Directory, FileAttributes(0)).unwrap();
+        volume.close(directory).unwrap();
+        let mut hits = vec![];
+        for number in 0..10_000 {
+            let path = units(&format!("d\\some file number {number}.txt"));
+            let node = volume.create(&path, NodeKind::File, FileAttributes(0)).unwrap();
+            volume.write(node, 0, b"x").unwrap();
+            volume.close(node).unwrap();
+            if number == 100 || number == 200 || number == 9_800 || number == 9_900 {
+                hits.push(volume.cache.statistics().hits);
+            }
+        }
+        let (small, large) = (hits[1] - hits[0], hits[3] - hits[2]);
+        assert!(large < small * 2, "{kind:?}: {small} cache operations grew to {large}");
+        for number in (0..10_000).rev() {
+            let node = volume.open(&units(&format!("d\\SOME file number {number}.txt"))).unwrap();
+            volume.remove(node).unwrap();
+            volume.close(node).unwrap();
+        }
+        let free = volume.space().unwrap();
+        let directory = volume.open(&units("d")).unwrap();
+        volume.remove(directory).unwrap();
+        volume.close(directory).unwrap();
+        assert!(volume.space().unwrap().free > free.free);
+        volume.unmount().unwrap();
+        assert_sound(&disk, kind);
+    }
+}
+
+#[test]
+fn a_growing_file_stays_in_one_piece() {
+    let disk = formatted(64, Kind::Exfat, Some(4096));
+    let volume = mount_with(disk.clone(), 8 << 20).unwrap();
+    let one = volume.create(&units("one"), NodeKind::File, FileAttributes(0)).unwrap();
+    for number in 0..500 {
+        volume.write(one, number * 10_000, &[1; 10_000]).unwrap();
+        let other = volume.create(&units(&format!("o{number}")), NodeKind::File, FileAttributes(0)).unwrap();
+        volume.write(other, 0, &[2; 5000]).unwrap();
+        volume.close(other).unwrap();
+    }
+    let runs = volume.engine.lock().nodes.get(one.slot).unwrap().extents.runs().len();
+    assert!(runs <= 12, "{runs} runs");
+    volume.close(one).unwrap();
+    volume.unmount().unwrap();
+    assert_sound(&disk, Kind::Exfat);
+}
+
+#[test]
+fn times_and_marks() {
+    for kind in [Kind::Exfat, Kind::Fat32] {
+        let disk = formatted(64, kind, None);
+        let volume = mount_with(disk.clone(), 1 << 20).unwrap();
+        assert_eq!(volume.information().label, units("TESTDISK"));
+        let node = volume.create(&units("f"), NodeKind::File, FileAttributes(0)).unwrap();
+        let change = MetadataChange {
+            created: Some(FileTime(133_000_000_004_300_000)),
+            modified: Some(FileTime(133_111_111_120_000_000)),
+            accessed: Some(FileTime(133_222_222_220_000_000)),
+            attributes: Some(FileAttributes(0x07)),
+        };
+        volume.change_metadata(node, &change).unwrap();
+        volume.close(node).unwrap();
+        // Marked dirty while in use, clean once all is written and nothing more comes.
+        assert!(mount_with(Arc::new(disk.duplicate()), 1 << 20).unwrap().status().found_dirty);
+        volume.sync().unwrap();
+        volume.sync().unwrap();
+        assert!(!mount_with(Arc::new(disk.duplicate()), 1 << 20).unwrap().status().found_dirty);
+        volume.unmount().unwrap();
+        assert_eq!(volume.open(&[]), Err(VolumeError::Stale));
+        let volume = mount_with(disk.clone(), 1 << 20).unwrap();
+        let node = volume.open(&units("F")).unwrap();
+        let metadata = volume.metadata(node).unwrap();
+        assert_eq!(metadata.created, FileTime(133_000_000_004_300_000));
+        assert_eq!(metadata.modified, FileTime(133_111_111_120_000_000));
+        assert_eq!(metadata.attributes, FileAttributes(0x07));
+        volume.close(node).unwrap();
+    }
+}
+
+#[test]
+fn large_blocks() {
+    for kind in [Kind::Exfat, Kind::Fat32] {
+        let disk = Arc::new(RamDisk::new((600 << 20) / 4096, 4096));
+        crate::format::volume(&*disk, 0, &options(kind, None)).unwrap();
+        let mut run = Run::new(disk, 4, 1 << 20, 150_000);
+        for _ in 0..1500 {
+            run.step();
+        }
+        run.remount();
+        run.check_all();
+    }
+}
+
+/// The same stream gives the same bytes on every machine: what is here was computed on a little-endian one.
+#[test]
+fn the_image_does_not_depend_on_the_machine() {
+    let sums: Vec<u32> = [(Kind::Exfat, 8, 4096), (Kind::Fat32, 40, 512), (Kind::Fat16, 16, 2048)]
+        .map(|(kind, mebibytes, cluster)| {
+            let disk = formatted(mebibytes, kind, Some(cluster));
+            let mut run = Run::new(disk.clone(), 1000, 1 << 20, 50_000);
+            for _ in 0..500 {
+                run.step();
+            }
+            run.finish(kind);
+            crc32fast::hash(&disk.image())
+        })
+        .to_vec();
+    assert_eq!(sums, [2_847_328_356, 2_015_930_885, 4_247_288_776]);
 }

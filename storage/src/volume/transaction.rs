@@ -25,6 +25,7 @@ pub(crate) struct Transaction {
     images: Vec<Image>,
     index: HashIndex,
     /// Memory for images to come.
+    #[allow(clippy::vec_box)]
     spare: Vec<Box<[u8; SECTOR_SIZE]>>,
     last: usize,
 }
