@@ -5,7 +5,9 @@
 pub mod auth_exchange;
 pub mod input;
 pub mod seeds;
+pub mod seeds_server;
 pub mod smb_names;
+pub mod smb_server;
 pub mod smb_structures;
 pub mod smb_transform;
 
@@ -14,6 +16,7 @@ pub fn run(target: &str, data: &[u8]) {
     match target {
         "auth_exchange" => auth_exchange::run(data),
         "smb_names" => smb_names::run(data),
+        "smb_server" => smb_server::run(data),
         "smb_structures" => smb_structures::run(data),
         "smb_transform" => smb_transform::run(data),
         _ => panic!("no target {target}"),

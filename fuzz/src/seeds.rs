@@ -14,6 +14,7 @@ pub fn all() -> Vec<Seed> {
     names(&mut seeds);
     structures(&mut seeds);
     transforms(&mut seeds);
+    seeds.extend(crate::seeds_server::all().into_iter().map(|(name, seed)| ("smb_server", name, seed)));
     seeds
 }
 
