@@ -7,6 +7,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`memory_map`] | what lies where |
+//! | [`ram`] | how much memory there is |
 //! | [`time`] | timebase ticks and microseconds |
 //! | `cpu` | special registers, interrupts on and off, idling |
 //! | `mmu` | BATs, caches, the page table of the stack window |
@@ -19,6 +20,7 @@
 
 //! | `stacks` | guarded stacks |
 pub mod memory_map;
+pub mod ram;
 pub mod time;
 
 #[cfg(target_os = "none")]

@@ -6,8 +6,6 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
-mod memory;
-#[cfg(target_os = "none")]
 mod start;
 
 #[cfg(not(target_os = "none"))]

@@ -13,10 +13,9 @@ use ppc750_nas::memory_map::{
     BOOT_INFORMATION, BOOT_MAGIC, BOOT_STACK_TOP, BootInformation, FLASH, HEATHROW, IMAGE, PCI_CONFIGURATION,
 };
 use ppc750_nas::mmio::Mmio;
+use ppc750_nas::ram::{self, Words};
 use ppc750_nas::serial::{self, Serial};
 use ppc750_nas::{cpu, crash, exceptions, mmu};
-
-use crate::memory;
 
 // The flash begins with a name, the reset vector is at 0x100. Exceptions before the vectors in memory are in place stop
 // the CPU where they happen: a debugger sees which one by the address.
@@ -93,10 +92,23 @@ const HEATHROW_ADDRESS: Address = Address { slot: 16, function: 0 };
 /// Divisor of the serial chip's clock (3.6864 MHz) for 57,600 baud.
 const BAUD_DIVISOR: u16 = 0;
 
+/// Memory as it is before translation and caches are on.
+struct PlainMemory;
+
+impl Words for PlainMemory {
+    fn read(&self, address: u32) -> u32 {
+        // SAFETY: `ram::size` stays above what the boot block uses; an address without memory is harmless to read.
+        unsafe { (address as *const u32).read_volatile() }
+    }
+    fn write(&self, address: u32, value: u32) {
+        // SAFETY: as above: nobody lives there, and `ram::size` puts back what was there.
+        unsafe { (address as *mut u32).write_volatile(value) };
+    }
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn boot_main() -> ! {
-    // SAFETY: the data cache is off, and only this code runs.
-    let ram_bytes = unsafe { memory::size() };
+    let ram_bytes = ram::size(&PlainMemory);
     // SAFETY: interrupts are off; code, data and stack lie in the mapped blocks; the page table's memory is free.
     unsafe { mmu::enable() };
     // SAFETY: as above, the memory from 0 is free; interrupts stay off and have no handler.
