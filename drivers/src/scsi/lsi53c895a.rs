@@ -23,6 +23,12 @@ const POLLS: u32 = 1000;
 const RESET_HOLD_READS: u32 = 420;
 /// How long ABORT and BUS DEVICE RESET may take before the bus is reset, in milliseconds.
 const MANAGEMENT_MILLISECONDS: u64 = 1000;
+/// A command that seems to take too long is given so many more looks, each after [`GRACE_MILLISECONDS`].
+const GRACE_LOOKS: u8 = 100;
+/// Milliseconds between the looks.
+const GRACE_MILLISECONDS: u64 = 10;
+/// PCI reads of each look: half a millisecond.
+const GRACE_READS: u32 = 2000;
 /// The block for ABORT and BUS DEVICE RESET; commands use blocks 1 to 14, block 0 is the shared page.
 const MANAGEMENT: usize = 15;
 /// The most bytes of one table entry (24-bit count), kept even.
@@ -313,6 +319,8 @@ pub struct Adapter<R, D> {
     exclusive_waits: bool,
     /// Until then nothing is started (after a bus reset).
     held_until: Option<u64>,
+    /// Looks left before a command took too long, and when the next is due.
+    grace: (u8, u64),
     statistics: Statistics,
 }
 
@@ -370,6 +378,7 @@ impl<R: Registers, D: Dma> Adapter<R, D> {
             escalation: [0; TARGETS as usize],
             exclusive_waits: false,
             held_until: None,
+            grace: (GRACE_LOOKS, 0),
             statistics: Statistics::default(),
         };
         adapter.lay_out_area();
@@ -485,7 +494,8 @@ impl<R: Registers, D: Dma> Adapter<R, D> {
             .filter(|slot| self.management.is_none_or(|management| management.covered & 1 << slot == 0))
             .map(|slot| self.slots[slot].deadline);
         let management = self.management.map(|management| management.deadline);
-        commands.chain(management).chain(self.held_until).min()
+        let first = commands.chain(management).chain(self.held_until).min();
+        first.map(|first| first.max(self.grace.1))
     }
 
     /// Resets the bus: every command in flight ends with [`Outcome::BusReset`].
@@ -739,6 +749,7 @@ impl<R: Registers, D: Dma> Adapter<R, D> {
 
     /// Ends a slot's command and makes the slot free.
     fn finish(&mut self, slot: usize, outcome: Outcome, complete: &mut dyn FnMut(Completion)) {
+        self.grace = (GRACE_LOOKS, 0);
         let Slot { target, tagged, .. } = self.slots[slot];
         if !tagged || self.slots[slot].state == State::Sensing {
             self.set_untagged(target, 0);
@@ -1108,6 +1119,10 @@ impl<R: Registers, D: Dma> Adapter<R, D> {
     }
 
     fn watch_time(&mut self, now: u64, complete: &mut dyn FnMut(Completion)) {
+        let late = self.active != 0 && self.deadline().is_some_and(|deadline| now >= deadline);
+        if !late || self.give_grace(now) {
+            return;
+        }
         if let Some(management) = self.management
             && now >= management.deadline
         {
@@ -1135,6 +1150,28 @@ impl<R: Registers, D: Dma> Adapter<R, D> {
             self.active.count_ones()
         );
         self.abort(target, false, expired, now, complete);
+    }
+
+    /// Looks once more whether the chip has something to say, before a command is late. False when that was the last time.
+    ///
+    /// A clock that jumps while the CPU idles (an emulator's that counts instructions, or a debugger's) is no evidence that
+    /// a target hangs: the reads take time that really passes.
+    fn give_grace(&mut self, now: u64) -> bool {
+        let (looks, _) = self.grace;
+        if looks == 0 {
+            self.grace = (GRACE_LOOKS, 0);
+            return false;
+        }
+        self.grace = (looks - 1, now + GRACE_MILLISECONDS);
+        let pending =
+            register::ISTAT0_ON_THE_FLY | register::ISTAT0_SCSI_PENDING | register::ISTAT0_DMA_PENDING;
+        for _ in 0..GRACE_READS {
+            let istat = self.registers().read8(register::ISTAT0);
+            if istat & pending != 0 || self.port.causes.load(Ordering::Acquire) != 0 {
+                break;
+            }
+        }
+        true
     }
 
     /// Ends commands that took too long.

@@ -57,7 +57,8 @@ impl Transport for &Channel {
             if let Some(outcome) = outcome {
                 return outcome;
             }
-            self.now.set(self.now.get() + 100);
+            let (now, deadline) = (self.now.get(), adapter.deadline().unwrap_or(u64::MAX));
+            self.now.set(deadline.clamp(now + 1, now + 100));
         }
         panic!("never completed");
     }
