@@ -13,12 +13,15 @@
 //! | `mmu` | BATs, caches, the page table of the stack window |
 //! | `exceptions` | vectors, the interrupt entry, the fatal entry |
 //! | `crash` | what is printed when nothing else works any more |
+//! | `memory_functions` | copies, fills, comparisons, checksums |
 //! | `mmio` | register windows and DMA memory for the drivers |
 //! | `interrupts` | which interrupt input means which event |
 
 #![no_std]
 
 //! | `stacks` | guarded stacks |
+#[cfg(target_arch = "powerpc")]
+pub mod memory_functions;
 pub mod memory_map;
 pub mod ram;
 pub mod time;
