@@ -1,51 +1,46 @@
 //! The Internet checksum (RFC 1071), alone and together with a copy: the two loops every byte of TCP goes through.
 
 /// The one's complement sum of `bytes` as big-endian 16-bit words (an odd byte at the end counts as the upper half of a
+/// word), added to `sum` and not yet folded. The board has a loop of its own.
+#[cfg(target_arch = "powerpc")]
+pub(super) fn add(sum: u64, bytes: &[u8]) -> u64 {
+    ppc750_nas::memory_functions::checksum(fold_once(fold_once(sum)) as u32, bytes).into()
+}
+
+/// Copies `from` to the equally long `to` and returns what [`add`] would.
+#[cfg(target_arch = "powerpc")]
+pub(super) fn copy_and_add(sum: u64, to: &mut [u8], from: &[u8]) -> u64 {
+    ppc750_nas::memory_functions::copy_with_checksum(fold_once(fold_once(sum)) as u32, to, from).into()
+}
+
+/// The one's complement sum of `bytes` as big-endian 16-bit words (an odd byte at the end counts as the upper half of a
 /// word), added to `sum` and not yet folded.
+#[cfg(not(target_arch = "powerpc"))]
 pub(super) fn add(sum: u64, bytes: &[u8]) -> u64 {
     // 2^16 is 1 modulo 0xFFFF, so 32-bit words add up to the same remainder; carries gather in the upper half.
-    let mut sum = sum;
-    let (chunks, rest) = bytes.as_chunks::<32>();
-    for chunk in chunks {
-        let (words, _) = chunk.as_chunks::<4>();
-        for word in words {
-            sum += u64::from(u32::from_be_bytes(*word));
-        }
-    }
-    let (words, rest) = rest.as_chunks::<4>();
-    for word in words {
-        sum += u64::from(u32::from_be_bytes(*word));
-    }
+    let (words, rest) = bytes.as_chunks::<4>();
+    let mut sum = words.iter().fold(sum, |sum, word| sum + u64::from(u32::from_be_bytes(*word)));
     let mut last = [0; 4];
     for (to, from) in last.iter_mut().zip(rest) {
         *to = *from;
     }
-    fold_once(sum + u64::from(u32::from_be_bytes(last)))
+    sum += u64::from(u32::from_be_bytes(last));
+    fold_once(sum)
+}
+
+/// Copies `from` to the equally long `to` and returns what [`add`] would.
+#[cfg(not(target_arch = "powerpc"))]
+pub(super) fn copy_and_add(sum: u64, to: &mut [u8], from: &[u8]) -> u64 {
+    let length = to.len().min(from.len());
+    if let (Some(to), Some(from)) = (to.get_mut(..length), from.get(..length)) {
+        to.copy_from_slice(from);
+    }
+    add(sum, from)
 }
 
 /// Keeps a sum from ever overflowing: 33 bits afterwards.
 fn fold_once(sum: u64) -> u64 {
     (sum & 0xFFFF_FFFF) + (sum >> 32)
-}
-
-/// Copies `from` to the equally long `to` and returns what [`add`] would.
-pub(super) fn copy_and_add(sum: u64, to: &mut [u8], from: &[u8]) -> u64 {
-    let mut sum = sum;
-    let length = to.len().min(from.len());
-    let (to, from) = (to.get_mut(..length).unwrap_or_default(), from.get(..length).unwrap_or_default());
-    let (to_chunks, to_rest) = to.as_chunks_mut::<32>();
-    let (from_chunks, from_rest) = from.as_chunks::<32>();
-    for (to, from) in to_chunks.iter_mut().zip(from_chunks) {
-        let (to, _) = to.as_chunks_mut::<4>();
-        let (from, _) = from.as_chunks::<4>();
-        for (to, from) in to.iter_mut().zip(from) {
-            let word = u32::from_ne_bytes(*from);
-            *to = word.to_ne_bytes();
-            sum += u64::from(u32::from_be(word));
-        }
-    }
-    to_rest.copy_from_slice(from_rest);
-    add(sum, from_rest)
 }
 
 /// The folded complement: what goes into a checksum field, and 0 when a sum that includes the field is right.

@@ -8,7 +8,7 @@ use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 
 use super::checksum;
-use super::flow::{ETHERNET, Segment, pseudo_header, segment};
+use super::flow::{ETHERNET, Segment, segment, segment_sum};
 use crate::board::{FrameReceiver, FrameTransmitter};
 
 /// The longest frame without CRC.
@@ -17,8 +17,14 @@ pub(super) const FRAME: usize = 1514;
 /// Payload of a full frame: what a long segment is cut into. TCP options take from it.
 const FULL_PAYLOAD: usize = 1460;
 
-/// The longest frame the stack may make, to be cut into full frames.
-const LONGEST: usize = 32 * 1024;
+/// How many full frames a long segment may come to.
+const LONGEST: usize = 22;
+
+/// Headers of a TCP segment without options over IPv4, from the Ethernet header on.
+const HEADERS: usize = 54;
+
+/// Bytes before a long frame in its buffer, so that its payload lies on a word: fast to copy.
+const SHIFT: usize = 2;
 
 /// Where the stack writes what is to be cut, and what fits nowhere.
 pub(super) struct Scratch {
@@ -30,8 +36,9 @@ pub(super) struct Scratch {
 impl Scratch {
     /// For a transmit ring of `ring` frames: a long segment takes half of it at most.
     pub(super) fn new(ring: usize) -> Self {
-        let longest = (ring / 2 * FULL_PAYLOAD).clamp(FRAME, LONGEST);
-        Self { buffer: alloc::vec![0; longest], longest }
+        // Whole frames, with nothing left over to make a short one of.
+        let longest = HEADERS + FULL_PAYLOAD * (ring / 2).clamp(1, LONGEST);
+        Self { buffer: alloc::vec![0; longest + SHIFT], longest }
     }
 
     /// How many frames a segment may come to.
@@ -115,10 +122,10 @@ impl<T: FrameTransmitter> phy::TxToken for Transmission<'_, T> {
             });
         }
         // Too long, or an answer that the ring has no room for (lost, as on any wire).
-        if self.scratch.buffer.len() < length {
-            self.scratch.buffer.resize(length, 0);
+        if self.scratch.buffer.len() < length + SHIFT {
+            self.scratch.buffer.resize(length + SHIFT, 0);
         }
-        let buffer = self.scratch.buffer.get_mut(..length).unwrap_or_default();
+        let buffer = self.scratch.buffer.get_mut(SHIFT..length + SHIFT).unwrap_or_default();
         let result = body(buffer);
         if let Some(cut) = self.cut {
             cut_segment(buffer, cut, self.transmitter);
@@ -134,72 +141,70 @@ impl<T: FrameTransmitter> phy::TxToken for Transmission<'_, T> {
 /// Writes the TCP checksum of a frame whose field is 0.
 fn fill_checksum(frame: &mut [u8], segment: &Segment) {
     let at = segment.transport + 16;
-    if let Some(field) = frame.get_mut(at..at + 2) {
-        field.fill(0);
-    }
-    let sum = pseudo_header(frame, segment, segment.end - segment.transport);
-    let sum = checksum::add(sum, frame.get(segment.transport..segment.end).unwrap_or_default());
-    if let Some(field) = frame.get_mut(at..at + 2) {
-        field.copy_from_slice(&checksum::finish(sum).to_be_bytes());
+    put(frame, at, [0, 0]);
+    let sum = checksum::finish(segment_sum(frame, segment));
+    put(frame, at, sum.to_be_bytes());
+}
+
+/// Writes a field of a header.
+fn put<const N: usize>(bytes: &mut [u8], at: usize, field: [u8; N]) {
+    if let Some(place) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+        *place = field;
     }
 }
 
-/// Sends the long TCP frame `long` as frames of `cut` payload bytes each. Sequence number, lengths, identification,
-/// PSH/FIN (on the last frame only) and checksums are set for each.
-fn cut_segment(long: &[u8], cut: usize, transmitter: &mut impl FrameTransmitter) {
+/// Bits of the TCP flags that belong to a segment's last byte: FIN and PSH.
+const LAST_FLAGS: u8 = 0x09;
+
+/// Sends the long TCP frame `long` as frames of `cut` payload bytes each. Sequence number, lengths, PSH/FIN (on the last
+/// frame only) and checksums are set for each; the sums over what the headers have in common are made once.
+fn cut_segment(long: &mut [u8], cut: usize, transmitter: &mut impl FrameTransmitter) {
     // The stack leaves the length fields of what is to be cut as they may be: find the headers by themselves.
     let version4 = long.get(12..14) == Some(&[0x08, 0x00]);
-    let network = ETHERNET;
-    let transport = network + if version4 { 20 } else { 40 };
+    let transport = ETHERNET + if version4 { 20 } else { 40 };
     let Some(data_offset) = long.get(transport + 12).map(|byte| usize::from(byte >> 4) * 4) else { return };
     let headers = transport + data_offset;
-    let (Some(header), Some(payload)) = (long.get(..headers), long.get(headers..)) else { return };
-    let (Some(sequence), Some(&flags)) = (
-        long.get(transport + 4..transport + 8).and_then(|bytes| bytes.first_chunk::<4>()),
-        long.get(transport + 13),
-    ) else {
+    let Some((header, payload)) = long.split_at_mut_checked(headers) else { return };
+    let (Some(&sequence), Some(&flags)) =
+        (header.get(transport + 4..).and_then(<[u8]>::first_chunk), header.get(transport + 13))
+    else {
         return;
     };
-    let sequence = u32::from_be_bytes(*sequence);
-    let count = payload.len().div_ceil(cut.max(1));
-    for (index, piece) in payload.chunks(cut.max(1)).enumerate() {
+    let sequence = u32::from_be_bytes(sequence);
+    put(header, transport + 4, [0; 4]);
+    put(header, transport + 13, [flags & !LAST_FLAGS]);
+    put(header, transport + 16, [0; 2]);
+    if version4 {
+        put(header, ETHERNET + 2, [0; 2]);
+        put(header, ETHERNET + 10, [0; 2]);
+    }
+    let network_sum = checksum::add(0, header.get(ETHERNET..transport).unwrap_or_default());
+    // Without the header's own length, in one's complement: each frame's is added below.
+    let segment = Segment { transport, end: headers, version4 };
+    let transport_sum = segment_sum(header, &segment) + (0xFFFF - data_offset as u64);
+    let mut rest = payload.chunks(cut.max(1)).enumerate().peekable();
+    while let Some((index, piece)) = rest.next() {
         if transmitter.space() == 0 {
             return;
         }
+        let last_flags = if rest.peek().is_none() { flags & LAST_FLAGS } else { 0 };
         transmitter.transmit(headers + piece.len(), |frame| {
             let Some((head, body)) = frame.split_at_mut_checked(headers) else { return };
             head.copy_from_slice(header);
             let length = data_offset + piece.len();
-            let mut put = |at: usize, bytes: &[u8]| {
-                if let Some(field) = head.get_mut(at..at + bytes.len()) {
-                    field.copy_from_slice(bytes);
-                }
-            };
-            put(transport + 4, &sequence.wrapping_add((index * cut) as u32).to_be_bytes());
-            put(transport + 16, &[0, 0]);
-            if index + 1 < count {
-                // FIN and PSH belong to the last byte.
-                put(transport + 13, &[flags & !0x09]);
-            }
+            let sequence = sequence.wrapping_add((index * cut) as u32);
+            put(head, transport + 4, sequence.to_be_bytes());
+            put(head, transport + 13, [flags & !LAST_FLAGS | last_flags]);
             if version4 {
-                put(network + 2, &((20 + length) as u16).to_be_bytes());
-                put(network + 10, &[0, 0]);
-                let sum =
-                    checksum::finish(checksum::add(0, head.get(network..transport).unwrap_or_default()));
-                if let Some(field) = head.get_mut(network + 10..network + 12) {
-                    field.copy_from_slice(&sum.to_be_bytes());
-                }
+                put(head, ETHERNET + 2, ((20 + length) as u16).to_be_bytes());
+                put(head, ETHERNET + 10, checksum::finish(network_sum + 20 + length as u64).to_be_bytes());
             } else {
-                put(network + 4, &(length as u16).to_be_bytes());
+                put(head, ETHERNET + 4, (length as u16).to_be_bytes());
             }
-            let segment = Segment { transport, end: headers + piece.len(), version4 };
-            let sum = pseudo_header(head, &segment, length);
-            let sum = checksum::add(sum, head.get(transport..).unwrap_or_default());
-            // The header's length is a multiple of four, so the payload starts on a word of the sum.
+            // The headers' length is a multiple of four, so the payload starts on a word of the sum.
+            let sum = transport_sum + length as u64 + u64::from(sequence) + u64::from(last_flags);
             let sum = checksum::finish(checksum::copy_and_add(sum, body, piece));
-            if let Some(field) = head.get_mut(transport + 16..transport + 18) {
-                field.copy_from_slice(&sum.to_be_bytes());
-            }
+            put(head, transport + 16, sum.to_be_bytes());
         });
     }
 }

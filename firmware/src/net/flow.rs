@@ -108,10 +108,17 @@ pub(super) fn segment(frame: &[u8]) -> Option<Segment> {
     (segment.end <= frame.len() && segment.transport + 20 <= segment.end).then_some(segment)
 }
 
-/// The sum over the pseudo header of the segment in `frame` (RFC 9293 3.1, RFC 8200 8.1) for `length` bytes of TCP.
-pub(super) fn pseudo_header(frame: &[u8], segment: &Segment, length: usize) -> u64 {
-    let addresses = if segment.version4 { ETHERNET + 12..ETHERNET + 20 } else { ETHERNET + 8..ETHERNET + 40 };
-    checksum::add(6 + length as u64, frame.get(addresses).unwrap_or_default())
+/// The sum over the segment in `frame` and its pseudo header (RFC 9293 3.1, RFC 8200 8.1).
+pub(super) fn segment_sum(frame: &[u8], segment: &Segment) -> u64 {
+    let (addresses, length) = if segment.version4 { (ETHERNET + 12, 8) } else { (ETHERNET + 8, 32) };
+    // Protocol and length.
+    let sum = 6 + (segment.end - segment.transport) as u64;
+    if addresses + length == segment.transport {
+        // Without options the addresses lie right before the segment.
+        return checksum::add(sum, frame.get(addresses..segment.end).unwrap_or_default());
+    }
+    let sum = checksum::add(sum, frame.get(addresses..addresses + length).unwrap_or_default());
+    checksum::add(sum, frame.get(segment.transport..segment.end).unwrap_or_default())
 }
 
 /// Looks at a frame received on `port`.
@@ -129,7 +136,7 @@ pub(super) fn look(frame: &[u8], port: u8) -> Look {
     };
     let bytes = frame.get(segment.transport..segment.end).unwrap_or_default();
     let (Some(&ports), Some(&flags)) = (bytes.first_chunk::<4>(), bytes.get(13)) else { return Look::Other };
-    if checksum::finish(checksum::add(pseudo_header(frame, &segment, bytes.len()), bytes)) != 0 {
+    if checksum::finish(segment_sum(frame, &segment)) != 0 {
         return Look::Damaged;
     }
     let address = |offset: usize| {
@@ -262,8 +269,7 @@ mod tests {
             .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
             .collect();
         let segment = segment(&frame).unwrap();
-        let sum = pseudo_header(&frame, &segment, segment.end - segment.transport);
-        let sum = checksum::finish(checksum::add(sum, &frame[segment.transport..segment.end]));
+        let sum = checksum::finish(segment_sum(&frame, &segment));
         frame[segment.transport + 16..segment.transport + 18].copy_from_slice(&sum.to_be_bytes());
         frame
     }
