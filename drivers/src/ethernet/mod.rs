@@ -2,7 +2,7 @@
 //!
 //! A controller is two halves that can be borrowed at once, because a TCP/IP stack answers a frame while it still looks
 //! at it. Both halves lend the frame where it lies in bus-master memory: the only copy is the one the stack makes into
-//! or out of it.
+//! or out of it. Frames lie two bytes off a word, so that IP and TCP headers and payloads lie on words.
 //!
 //! The interrupt handler calls no method of these traits. It owns the chip's port (for the 82559
 //! [`i82559::Port::acknowledge_interrupt`]), which silences the chip until the task has caught up and calls
@@ -11,8 +11,8 @@
 pub mod i82559;
 mod shared_memory;
 
-/// The longest frame that is sent or taken: 14 bytes of header, a VLAN tag, 1500 bytes of payload; no checksum.
-pub const FRAME_MAXIMUM: usize = 1518;
+/// The longest frame that is sent or taken: 14 bytes of header, 1500 bytes of payload; no VLAN tag, no checksum.
+pub const FRAME_MAXIMUM: usize = 1514;
 
 /// The shortest frame that says anything: both addresses and the type.
 pub const FRAME_HEADER: usize = 14;

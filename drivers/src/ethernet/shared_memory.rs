@@ -66,6 +66,12 @@ impl SharedMemory {
         unsafe { self.field(offset, 4).cast::<u32>().write_volatile(value.to_le()) }
     }
 
+    /// Writes four little-endian bytes where they lie on an even address only, in two accesses: the lower half first.
+    pub fn write32_halves(&mut self, offset: usize, value: u32) {
+        self.write16(offset, value as u16);
+        self.write16(offset + 2, (value >> 16) as u16);
+    }
+
     /// The `length` bytes at `offset` as they are. Only for what the chip does not touch meanwhile: a frame it has
     /// completed, or a block it has not been given yet. (A chip that writes there all the same garbles the frame's
     /// contents; it cannot change where the slice lies or ends.)

@@ -208,12 +208,17 @@ impl Machine {
                 chip.groups = list.chunks_exact(6).map(|group| group.try_into().unwrap()).collect();
             }
             ACTION_TRANSMIT => {
-                let descriptors = self.read32(chip, block + 8);
-                let count = self.read16(chip, block + 12);
-                if command & 0x18 != 0 || descriptors != u32::MAX || count & 0x8000 == 0 {
-                    chip.violations.push(format!("transmit block {block:#x} is not in simplified mode"));
+                let descriptor = self.read32(chip, block + 8);
+                let count = self.read32(chip, block + 12);
+                let buffer = self.read32(chip, descriptor);
+                let length = self.read32(chip, descriptor + 4);
+                if command & 0x18 != ACTION_FLEXIBLE
+                    || count & 0xFF00_FFFF != 0x0100_8000
+                    || length >> 16 != 1
+                {
+                    chip.violations.push(format!("transmit block {block:#x} is not one frame in one buffer"));
                 }
-                let frame = self.read(chip, block + 16, usize::from(count & 0x3FFF));
+                let frame = self.read(chip, buffer, (length & 0x3FFF) as usize);
                 chip.sent.push_back(frame);
                 chip.counters[0] += 1;
             }

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{Dma, Registers};
 
-/// How many frames the rings hold. A frame takes 1536 bytes either way.
+/// How many frames the rings hold. A frame takes about 1.5 KiB either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSizes {
     /// Received frames waiting for the task. A peer may send a whole window before the task runs: 45 frames for 64 KiB.

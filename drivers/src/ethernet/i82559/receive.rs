@@ -13,8 +13,10 @@ use crate::{Dma, Registers};
 
 /// Bytes of a descriptor and its buffer: whole cache lines, so that no line is shared by two frames.
 const STRIDE: usize = 1536;
-/// Bytes of the buffer, an even number: a longest frame and two to spare, so that an oversize frame shows by its length.
-const BUFFER: usize = STRIDE - BLOCK_FRAME;
+/// Where in its piece a descriptor begins: on an even address that is off the words by as much as an Ethernet header is.
+const SHIFT: usize = 2;
+/// Bytes of the buffer, an even number: a longest frame and some to spare, so that an oversize frame shows by its length.
+const BUFFER: usize = STRIDE - SHIFT - BLOCK_FRAME;
 const _: () = assert!(BUFFER > FRAME_MAXIMUM && BUFFER.is_multiple_of(2));
 
 /// Counts that the receiving half keeps.
@@ -69,9 +71,9 @@ impl<'p, R: Registers, D: Dma> Receiver<'p, R, D> {
     pub(super) fn clear(&mut self) {
         for index in 0..self.size {
             let link = self.memory.bus_address(offset(self.next(index)));
-            self.memory.write32(offset(index) + BLOCK_LINK, link);
+            self.memory.write32_halves(offset(index) + BLOCK_LINK, link);
             // Only flexible mode has a buffer address here.
-            self.memory.write32(offset(index) + BLOCK_PARAMETERS, NO_BUFFER_DESCRIPTORS);
+            self.memory.write32_halves(offset(index) + BLOCK_PARAMETERS, NO_BUFFER_DESCRIPTORS);
             self.empty(index);
         }
         self.head = 0;
@@ -102,9 +104,9 @@ impl<'p, R: Registers, D: Dma> Receiver<'p, R, D> {
 
     /// Readies a descriptor for another frame, without the EL bit.
     fn empty(&mut self, index: u16) {
-        self.memory.write32(offset(index) + BLOCK_STATUS, 0);
         // Actual count 0 with EOF and F clear, and the size of the buffer.
-        self.memory.write32(offset(index) + RECEIVE_COUNT, (BUFFER as u32) << 16);
+        self.memory.write32_halves(offset(index) + RECEIVE_COUNT, (BUFFER as u32) << 16);
+        self.memory.write32_halves(offset(index) + BLOCK_STATUS, 0);
     }
 
     /// Whether the chip has filled a descriptor.
@@ -232,5 +234,5 @@ impl<R: Registers, D: Dma> FrameReceiver for Receiver<'_, R, D> {
 
 /// Where a descriptor lies.
 fn offset(index: u16) -> usize {
-    usize::from(index) * STRIDE
+    usize::from(index) * STRIDE + SHIFT
 }

@@ -102,8 +102,10 @@ pub const ACTION_INDIVIDUAL_ADDRESS: u16 = 1;
 pub const ACTION_CONFIGURE: u16 = 2;
 /// Action command: set the group addresses.
 pub const ACTION_MULTICAST: u16 = 3;
-/// Action command: send a frame. Flexible-mode bit clear: the frame follows the block.
+/// Action command: send a frame.
 pub const ACTION_TRANSMIT: u16 = 4;
+/// With [`ACTION_TRANSMIT`]: flexible mode, the frame is where buffer descriptors say.
+pub const ACTION_FLEXIBLE: u16 = 8;
 
 /// Offset of a block's status word.
 pub const BLOCK_STATUS: usize = 0x00;
@@ -117,13 +119,17 @@ pub const BLOCK_PARAMETERS: usize = 0x08;
 pub const TRANSMIT_COUNT: usize = 0x0C;
 /// Offset of a receive descriptor's actual count.
 pub const RECEIVE_COUNT: usize = 0x0C;
-/// Offset of the frame behind a transmit block or receive descriptor in simplified mode.
+/// Offset of the frame behind a receive descriptor (simplified mode).
 pub const BLOCK_FRAME: usize = 0x10;
 
-/// Transmit block: "no buffer descriptors" (simplified mode).
+/// What stands in the place of an address where there is none.
 pub const NO_BUFFER_DESCRIPTORS: u32 = 0xFFFF_FFFF;
-/// Transmit byte count: the whole frame is in the block. Must be set in simplified mode.
+/// Transmit block, in the place of its descriptor count: one.
+pub const ONE_DESCRIPTOR: u32 = 1 << 24;
+/// Transmit block: with its descriptors the frame is whole. The count of bytes in the block itself, beside it, is 0.
 pub const TRANSMIT_END_OF_FRAME: u32 = 0x8000;
+/// Transmit buffer descriptor, beside the length: the last one.
+pub const DESCRIPTOR_END_OF_LIST: u32 = 1 << 16;
 /// Transmit threshold in units of 8 bytes, in its place: more than a frame, so that no frame starts before all of it is
 /// in the chip and a slow bus cannot cause an underrun.
 pub const TRANSMIT_THRESHOLD: u32 = 0xE0 << 16;

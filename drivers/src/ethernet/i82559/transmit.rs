@@ -1,4 +1,5 @@
-//! The command block list: a ring of blocks, each a frame to send (simplified mode, 6.4.2.5) or a set-up command.
+//! The command block list: a ring of blocks, each a frame to send or a set-up command. A frame is in flexible mode, with
+//! one buffer descriptor behind its block (6.4.2.5): only so can its buffer lie off the words.
 //!
 //! The blocks are linked into a circle for ever. The command unit suspends behind the block with the S bit, which is the
 //! newest it has been told of. A kick sets S on the newest block, clears it on the one that had it, and says Resume:
@@ -11,8 +12,12 @@ use crate::ethernet::{FRAME_HEADER, FRAME_MAXIMUM, FrameTransmitter};
 use crate::{Dma, Registers};
 
 /// Bytes of a block and its frame: whole cache lines.
-const STRIDE: usize = 1536;
-const _: () = assert!(STRIDE - BLOCK_FRAME >= FRAME_MAXIMUM);
+const STRIDE: usize = 1568;
+/// Where a block's buffer descriptor lies.
+const DESCRIPTOR: usize = 0x10;
+/// Where a block's frame lies: off the words by as much as an Ethernet header is.
+const FRAME: usize = 0x1A;
+const _: () = assert!(STRIDE - FRAME >= FRAME_MAXIMUM);
 /// Bytes of parameters a set-up command may have.
 pub(super) const PARAMETERS_MAXIMUM: usize = STRIDE - BLOCK_PARAMETERS;
 /// Blocks a kick may cover. QEMU's model executes no more than 16 and then waits, "active", for another Resume; on a real chip
@@ -174,16 +179,20 @@ impl<R: Registers, D: Dma> FrameTransmitter for Transmitter<'_, R, D> {
 
     fn transmit<T>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> T) -> T {
         if self.used == self.size || !(FRAME_HEADER..=FRAME_MAXIMUM).contains(&length) {
-            return fill(self.memory.bytes(offset(self.size) + BLOCK_FRAME, length.min(FRAME_MAXIMUM)));
+            return fill(self.memory.bytes(offset(self.size) + FRAME, length.min(FRAME_MAXIMUM)));
         }
         let block = offset(self.head);
+        let descriptor = self.memory.bus_address(block + DESCRIPTOR);
+        let frame = self.memory.bus_address(block + FRAME);
         // Status 0; the chip computes and appends the checksum (NC clear) and pads short frames (configuration byte 18).
-        self.memory.write32(block + BLOCK_STATUS, u32::from(ACTION_TRANSMIT) << 16);
-        self.memory.write32(block + BLOCK_PARAMETERS, NO_BUFFER_DESCRIPTORS);
-        // The length is at most 1518: 14 bits.
+        self.memory.write32(block + BLOCK_STATUS, u32::from(ACTION_TRANSMIT | ACTION_FLEXIBLE) << 16);
+        self.memory.write32(block + BLOCK_PARAMETERS, descriptor);
         self.memory
-            .write32(block + TRANSMIT_COUNT, length as u32 | TRANSMIT_END_OF_FRAME | TRANSMIT_THRESHOLD);
-        let result = fill(self.memory.bytes(block + BLOCK_FRAME, length));
+            .write32(block + TRANSMIT_COUNT, ONE_DESCRIPTOR | TRANSMIT_THRESHOLD | TRANSMIT_END_OF_FRAME);
+        self.memory.write32(block + DESCRIPTOR, frame);
+        // The length is at most 1514: 14 bits.
+        self.memory.write32(block + DESCRIPTOR + 4, length as u32 | DESCRIPTOR_END_OF_LIST);
+        let result = fill(self.memory.bytes(block + FRAME, length));
         self.counts.frames += 1;
         self.counts.bytes += length as u64;
         self.queue();
