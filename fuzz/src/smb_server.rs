@@ -279,6 +279,9 @@ pub fn serve(data: &[u8], watch: &mut Watch<'_>) {
     configuration.limits.handles = 12;
     configuration.limits.lock_ranges = 8;
     configuration.limits.waiting_requests = 8;
+    configuration.limits.handle_extras = 12;
+    configuration.limits.leases = 8;
+    configuration.limits.pipes = 4;
     let world = World { milliseconds: Cell::new(1000), random: Cell::new(0) };
     let server = Server::new(world, configuration);
     let volume = Arc::new(MemoryVolume::new("FUZZ", clock));
