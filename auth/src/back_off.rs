@@ -1,15 +1,19 @@
-//! Slows down guessing: who fails again and again waits longer and longer.
+//! Slows down guessing: who fails again and again is told so later and later.
+//!
+//! A right password is never refused for the failures before it: the answers to wrong ones are held back. That costs whoever
+//! serves the log-on a place to keep the answer, so there is a bound: when it is reached, attempts for names that have
+//! failed lately are refused unseen.
 
 /// How many (source, name) pairs are remembered. With more, the one that failed longest ago is forgotten.
 const ENTRIES: usize = 64;
 
-/// Failures that cost nothing: people mistype.
-const FREE_FAILURES: u8 = 5;
+/// Failures that are answered at once: people mistype.
+const FREE_FAILURES: u8 = 3;
 
-/// The first wait; it doubles with every failure.
-const FIRST_WAIT_MILLISECONDS: u64 = 250;
+/// The first delay; it doubles with every failure.
+const FIRST_DELAY_MILLISECONDS: u64 = 250;
 
-/// Doubled at most so often: 250 ms, then 0.5, 1, 2, 4 s. A log-on that was guessed against succeeds within five seconds.
+/// Doubled at most so often: 250 ms, then 0.5, 1, 2, 4 s.
 const MAXIMUM_DOUBLINGS: u8 = 4;
 
 /// After this long without a failure all is forgotten.
@@ -37,18 +41,22 @@ impl BackOff {
         BackOff { entries: [None; ENTRIES], seed }
     }
 
-    /// Whether an attempt is refused unseen at `now` (milliseconds on a monotonic clock).
-    pub(crate) fn refuses(&self, source: u64, name: &[u16], now: u64) -> bool {
+    /// Whether an attempt is one of those that are refused unseen when too many answers are held back. `now` is in
+    /// milliseconds on a monotonic clock.
+    pub(crate) fn suspects(&self, source: u64, name: &[u16], now: u64) -> bool {
         let key = self.key(source, name);
-        self.entries.iter().flatten().any(|entry| entry.key == key && now < entry.allowed())
+        self.entries
+            .iter()
+            .flatten()
+            .any(|entry| entry.key == key && entry.delay() > 0 && entry.is_fresh(now))
     }
 
-    /// An attempt failed.
-    pub(crate) fn failed(&mut self, source: u64, name: &[u16], now: u64) {
+    /// An attempt failed. Gives the milliseconds that its answer is to be held back.
+    pub(crate) fn failed(&mut self, source: u64, name: &[u16], now: u64) -> u64 {
         let key = self.key(source, name);
         let found = self.entries.iter().flatten().find(|entry| entry.key == key);
         let failures = match found {
-            Some(entry) if now.saturating_sub(entry.last_failure) < FORGOTTEN_MILLISECONDS => entry.failures,
+            Some(entry) if entry.is_fresh(now) => entry.failures,
             _ => 0,
         };
         // Its own place, else a free one, else the oldest.
@@ -57,9 +65,11 @@ impl BackOff {
             None => (1, 0),
             Some(entry) => (2, entry.last_failure),
         });
+        let entry = Entry { key, failures: failures.saturating_add(1), last_failure: now };
         if let Some(place) = place {
-            *place = Some(Entry { key, failures: failures.saturating_add(1), last_failure: now });
+            *place = Some(entry);
         }
+        entry.delay()
     }
 
     /// An attempt succeeded: the count starts anew.
@@ -82,11 +92,17 @@ impl BackOff {
 }
 
 impl Entry {
-    /// When the next attempt is looked at.
-    fn allowed(&self) -> u64 {
-        let Some(beyond) = self.failures.checked_sub(FREE_FAILURES) else { return 0 };
-        let wait = FIRST_WAIT_MILLISECONDS << beyond.min(MAXIMUM_DOUBLINGS);
-        self.last_failure.saturating_add(wait)
+    /// How long the answer to its last failure is held back.
+    fn delay(&self) -> u64 {
+        match self.failures.checked_sub(FREE_FAILURES) {
+            Some(beyond @ 1..) => FIRST_DELAY_MILLISECONDS << (beyond - 1).min(MAXIMUM_DOUBLINGS),
+            _ => 0,
+        }
+    }
+
+    /// Whether it still counts.
+    fn is_fresh(&self, now: u64) -> bool {
+        now.saturating_sub(self.last_failure) < FORGOTTEN_MILLISECONDS
     }
 }
 
@@ -97,23 +113,21 @@ mod tests {
     const NAME: [u16; 3] = [0x6E, 0x61, 0x73];
 
     #[test]
-    fn waits_grow_and_end() {
+    fn delays_grow_and_end() {
         let mut back_off = BackOff::new(1);
-        let mut now = 1000;
-        for _ in 0..FREE_FAILURES {
-            assert!(!back_off.refuses(7, &NAME, now));
-            back_off.failed(7, &NAME, now);
+        for delay in [0, 0, 0, 250, 500, 1000, 2000, 4000, 4000, 4000] {
+            assert_eq!(back_off.failed(7, &NAME, 1000), delay);
         }
-        for wait in [250, 500, 1000, 2000, 4000, 4000] {
-            assert!(back_off.refuses(7, &NAME, now + wait - 1), "{wait}");
-            assert!(back_off.refuses(7, &[0x4E, 0x41, 0x53], now), "upper case is the same name");
-            assert!(!back_off.refuses(8, &NAME, now), "another source");
-            now += wait;
-            assert!(!back_off.refuses(7, &NAME, now));
-            back_off.failed(7, &NAME, now);
+        assert!(back_off.suspects(7, &NAME, 1000));
+        assert!(back_off.suspects(7, &[0x4E, 0x41, 0x53], 1000), "upper case is the same name");
+        assert!(!back_off.suspects(8, &NAME, 1000), "another source");
+        for _ in 0..1000 {
+            back_off.failed(7, &NAME, 1000);
         }
+        assert_eq!(back_off.failed(7, &NAME, 1000), 4000);
         back_off.succeeded(7, &NAME);
-        assert!(!back_off.refuses(7, &NAME, now));
+        assert!(!back_off.suspects(7, &NAME, 1000));
+        assert_eq!(back_off.failed(7, &NAME, 1000), 0);
     }
 
     #[test]
@@ -122,9 +136,9 @@ mod tests {
         for _ in 0..20 {
             back_off.failed(7, &NAME, 0);
         }
-        assert!(back_off.refuses(7, &NAME, 3999));
-        back_off.failed(7, &NAME, FORGOTTEN_MILLISECONDS);
-        assert!(!back_off.refuses(7, &NAME, FORGOTTEN_MILLISECONDS));
+        assert!(back_off.suspects(7, &NAME, FORGOTTEN_MILLISECONDS - 1));
+        assert!(!back_off.suspects(7, &NAME, FORGOTTEN_MILLISECONDS));
+        assert_eq!(back_off.failed(7, &NAME, FORGOTTEN_MILLISECONDS), 0);
     }
 
     #[test]
@@ -137,6 +151,6 @@ mod tests {
         for _ in 0..=FREE_FAILURES {
             back_off.failed(7, &NAME, 5000);
         }
-        assert!(back_off.refuses(7, &NAME, 5001));
+        assert!(back_off.suspects(7, &NAME, 5001));
     }
 }

@@ -169,6 +169,9 @@ struct Server {
     back_off: BackOff,
     now: u64,
     anonymous: bool,
+    crowded: bool,
+    /// How long the last answer was to be held back.
+    held_back: u64,
 }
 
 impl AccountStore for Server {
@@ -190,11 +193,11 @@ impl AccountStore for Server {
 
 impl Server {
     fn new() -> Server {
-        Server { back_off: BackOff::new(3), now: 1_000_000, anonymous: true }
+        Server { back_off: BackOff::new(3), now: 1_000_000, anonymous: true, crowded: false, held_back: 0 }
     }
 
     fn step(&mut self, exchange: &mut Exchange, token: &[u8]) -> (Step, Vec<u8>) {
-        let accounts = Server { back_off: BackOff::new(0), now: 0, anonymous: false };
+        let accounts = Server::new();
         let mut context = Context {
             accounts: &accounts,
             policy: Policy { name: "NAS", dns_name: "nas.local", anonymous: self.anonymous },
@@ -203,6 +206,7 @@ impl Server {
             monotonic_milliseconds: self.now,
             back_off: &mut self.back_off,
             source: 0,
+            crowded: self.crowded,
         };
         let mut out = Vec::new();
         let step = exchange.step(token, &mut context, &mut out);
@@ -217,7 +221,7 @@ impl Server {
             assert!(client.unwrap(&answer, 2).is_none());
             (step, answer) = self.step(&mut exchange, &client.response(&client.negotiate(), None));
         }
-        if let Step::Denied(denial) = step {
+        if let Step::Denied { denial, .. } = step {
             return Err(denial);
         }
         let authenticate = client.authenticate(&client.unwrap(&answer, 2).unwrap());
@@ -228,10 +232,11 @@ impl Server {
         let (step, answer) = self.step(&mut exchange, &token);
         // Whatever came out, the exchange is over.
         let (again, _) = self.step(&mut exchange, &token);
-        assert!(matches!(again, Step::Denied(Denial::Malformed)));
+        assert!(matches!(again, Step::Denied { denial: Denial::Malformed, .. }));
         match step {
             Step::Continue => panic!("no verdict"),
-            Step::Denied(denial) => {
+            Step::Denied { denial, hold_back_milliseconds } => {
+                self.held_back = hold_back_milliseconds;
                 assert!(answer.is_empty());
                 Err(denial)
             }
@@ -286,11 +291,16 @@ fn wrong_passwords_and_unknown_users_are_alike() {
 fn failures_back_off_for_known_and_unknown_names() {
     for name in ["nas", "nobody"] {
         let mut server = Server::new();
-        for _ in 0..5 {
+        for delay in [0, 0, 0, 250, 500] {
             assert_eq!(server.log_on(&Client::new(name, "wrong")).unwrap_err(), Denial::LogonFailure);
+            assert_eq!(server.held_back, delay);
         }
+        server.crowded = true;
         assert_eq!(server.log_on(&Client::new(name, "geheim")).unwrap_err(), Denial::BackOff);
-        server.now += 250;
+        server.crowded = false;
+        // The right password counts at once, and ends it.
+        assert_eq!(server.log_on(&Client::new(name, "geheim")).is_ok(), name == "nas");
+        server.crowded = true;
         assert_eq!(server.log_on(&Client::new(name, "geheim")).is_ok(), name == "nas");
     }
 }
@@ -378,7 +388,7 @@ fn tokens_out_of_turn_or_out_of_shape() {
         &big,
     ] {
         let (step, out) = server.step(&mut Exchange::new(), token);
-        assert!(matches!(step, Step::Denied(Denial::Malformed)), "{token:?}");
+        assert!(matches!(step, Step::Denied { denial: Denial::Malformed, .. }), "{token:?}");
         assert!(out.is_empty());
     }
     // SPNEGO first, then a bare message; and the other way round.
@@ -391,7 +401,7 @@ fn tokens_out_of_turn_or_out_of_shape() {
         let mut second = client.clone();
         second.bare = bare_second;
         let (step, _) = server.step(&mut exchange, &second.response(&authenticate, None));
-        assert!(matches!(step, Step::Denied(Denial::Malformed)));
+        assert!(matches!(step, Step::Denied { denial: Denial::Malformed, .. }));
     }
 }
 
@@ -402,7 +412,7 @@ fn no_cut_of_a_token_panics_or_logs_on() {
     let initial = client.initial();
     for length in 0..initial.len() {
         let (step, _) = server.step(&mut Exchange::new(), &initial[..length]);
-        assert!(matches!(step, Step::Denied(_)));
+        assert!(matches!(step, Step::Denied { .. }));
     }
     let mut exchange = Box::new(Exchange::new());
     let (_, answer) = server.step(&mut exchange, &initial);
@@ -411,7 +421,7 @@ fn no_cut_of_a_token_panics_or_logs_on() {
         let mut exchange = Exchange::new();
         server.step(&mut exchange, &initial);
         let (step, _) = server.step(&mut exchange, &token[..length]);
-        assert!(matches!(step, Step::Denied(_)));
+        assert!(matches!(step, Step::Denied { .. }));
         server.back_off = BackOff::new(3);
     }
 }

@@ -40,6 +40,8 @@ pub struct Context<'a> {
     pub back_off: &'a mut BackOff,
     /// Where the client is, as a number (a hash of its address); 0 when unknown.
     pub source: u64,
+    /// As many answers are being held back as there may be: attempts for names that failed lately are refused unseen.
+    pub crowded: bool,
 }
 
 /// Who logged on.
@@ -75,7 +77,7 @@ impl Drop for Accepted {
 pub enum Denial {
     /// Unknown user, wrong password, NTLMv1, a MIC that is wrong: STATUS_LOGON_FAILURE.
     LogonFailure,
-    /// Too many failures lately, this attempt was not looked at: STATUS_LOGON_FAILURE, too.
+    /// Too many failures lately, and too many answers held back: this attempt was not looked at. STATUS_LOGON_FAILURE, too.
     BackOff,
     /// The password was right, but the account is switched off: STATUS_ACCOUNT_DISABLED.
     Disabled,
@@ -91,7 +93,12 @@ pub enum Step {
     /// The answer token, if any, is to be sent: the client is who it says.
     Accepted(Accepted),
     /// There is no answer token.
-    Denied(Denial),
+    Denied {
+        /// Why.
+        denial: Denial,
+        /// So long is the answer to be held back, without keeping others waiting: failures have come before.
+        hold_back_milliseconds: u64,
+    },
 }
 
 /// Appends the token that a server sends before the client's first: SPNEGO's NegTokenInit2.
@@ -158,8 +165,20 @@ impl Exchange {
                 self.state = state;
                 step
             }
-            Err(denial) => Step::Denied(denial),
+            Err(Denied { denial, hold_back_milliseconds }) => Step::Denied { denial, hold_back_milliseconds },
         }
+    }
+}
+
+/// How a step fails.
+struct Denied {
+    denial: Denial,
+    hold_back_milliseconds: u64,
+}
+
+impl From<Malformed> for Denied {
+    fn from(_: Malformed) -> Denied {
+        Denial::Malformed.into()
     }
 }
 
@@ -169,13 +188,19 @@ impl From<Malformed> for Denial {
     }
 }
 
+impl From<Denial> for Denied {
+    fn from(denial: Denial) -> Denied {
+        Denied { denial, hold_back_milliseconds: 0 }
+    }
+}
+
 impl State {
     fn step(
         self,
         token: &[u8],
         context: &mut Context<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<(State, Step), Denial> {
+    ) -> Result<(State, Step), Denied> {
         if message::is_ntlm(token) {
             return match self {
                 State::Start => challenge(None, token, context, out),
@@ -183,14 +208,14 @@ impl State {
                     let (accepted, _) = challenged.authenticate(token, context)?;
                     Ok((State::Over, Step::Accepted(accepted)))
                 }
-                _ => Err(Denial::Malformed),
+                _ => Err(Denial::Malformed.into()),
             };
         }
         match (self, Token::parse(token)?) {
             (State::Start, Token::Initial(initial)) => {
                 let position = initial.ntlm.ok_or(Denial::Malformed)?;
                 if initial.mechanisms.len() > Exchange::MAXIMUM_MECHANISMS {
-                    return Err(Denial::Malformed);
+                    return Err(Denial::Malformed.into());
                 }
                 let mechanisms = initial.mechanisms.to_vec();
                 let negotiated = Negotiated { mechanisms, reselected: position > 0 };
@@ -214,7 +239,7 @@ impl State {
                 let mic = match (response.mic, &mut signers) {
                     (Some(mic), Some([client, server])) => {
                         if !equal(mic, &client.sign(&negotiated.mechanisms)) {
-                            return Err(Denial::LogonFailure);
+                            return Err(Denial::LogonFailure.into());
                         }
                         Some(server.sign(&negotiated.mechanisms))
                     }
@@ -226,7 +251,7 @@ impl State {
                 spnego::emit_response(out, NegotiationState::AcceptCompleted, false, None, mic);
                 Ok((State::Over, Step::Accepted(accepted)))
             }
-            _ => Err(Denial::Malformed),
+            _ => Err(Denial::Malformed.into()),
         }
     }
 }
@@ -243,9 +268,9 @@ fn challenge(
     token: &[u8],
     context: &mut Context<'_>,
     out: &mut Vec<u8>,
-) -> Result<(State, Step), Denial> {
+) -> Result<(State, Step), Denied> {
     if token.len() > Exchange::MAXIMUM_NEGOTIATE {
-        return Err(Denial::Malformed);
+        return Err(Denial::Malformed.into());
     }
     let flags = message::parse_negotiate(token)?.answer();
     let mut server_challenge = [0; 8];
@@ -272,35 +297,35 @@ impl Challenged {
         &self,
         token: &[u8],
         context: &mut Context<'_>,
-    ) -> Result<(Accepted, Option<[Signer; 2]>), Denial> {
+    ) -> Result<(Accepted, Option<[Signer; 2]>), Denied> {
         let authenticate = Authenticate::parse(token)?;
         // What both sides have said.
         let flags = Flags(self.flags.0 & authenticate.flags.0);
         if authenticate.is_anonymous() {
             if !context.policy.anonymous {
-                return Err(Denial::LogonFailure);
+                return Err(Denial::LogonFailure.into());
             }
             let session_key = exchange_key(&[0; 16], flags, &authenticate)?;
             return Ok((Accepted { account: None, flags: AccountFlags::default(), session_key }, None));
         }
 
         let now = context.monotonic_milliseconds;
-        if context.back_off.refuses(context.source, &authenticate.user, now) {
-            return Err(Denial::BackOff);
+        if context.crowded && context.back_off.suspects(context.source, &authenticate.user, now) {
+            return Err(Denial::BackOff.into());
         }
         match self.verify(token, &authenticate, flags, context.accounts) {
             Ok((account, session_key)) => {
                 context.back_off.succeeded(context.source, &authenticate.user);
                 if account.flags.disabled {
-                    return Err(Denial::Disabled);
+                    return Err(Denial::Disabled.into());
                 }
                 let signers = [Side::Client, Side::Server].map(|side| Signer::new(&session_key, flags, side));
                 let accepted = Accepted { account: Some(account.number), flags: account.flags, session_key };
                 Ok((accepted, Some(signers)))
             }
             Err(denial) => {
-                context.back_off.failed(context.source, &authenticate.user, now);
-                Err(denial)
+                let hold_back_milliseconds = context.back_off.failed(context.source, &authenticate.user, now);
+                Err(Denied { denial, hold_back_milliseconds })
             }
         }
     }

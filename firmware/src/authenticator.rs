@@ -20,6 +20,9 @@ use crate::scheduler::{self, Event};
 /// Log-ons in progress at once: as many as the engine has. With one more, the oldest is forgotten.
 const EXCHANGES: usize = 64;
 
+/// Failures that are held back at once: each keeps a worker.
+const HELD_BACK: usize = 4;
+
 /// What the accounts are, and what the machine is called.
 struct Accounts {
     accounts: Vec<(String, Account)>,
@@ -119,11 +122,26 @@ impl Authenticator {
     pub fn run(&self) {
         let mut back_off = BackOff::new(self.entropy.next_u64());
         let mut exchanges: VecDeque<(u32, Exchange)> = VecDeque::new();
+        // Answers to failures after failures, and when they go out.
+        let mut held_back: Vec<(u64, Rc<Ticket>)> = Vec::new();
         loop {
+            let now = scheduler::now();
+            held_back.retain(|(due, ticket)| {
+                let wait = now < *due;
+                if !wait {
+                    ticket.done.signal();
+                }
+                wait
+            });
             // Not in the condition: the borrow must end first.
             let letter = self.letters.borrow_mut().pop_front();
             match letter {
-                None => self.arrived.wait(),
+                None => match held_back.iter().map(|(due, _)| *due).min() {
+                    Some(due) => {
+                        self.arrived.wait_until(due);
+                    }
+                    None => self.arrived.wait(),
+                },
                 Some(Letter::Abandon(id)) => exchanges.retain(|(known, _)| *known != id),
                 Some(Letter::Step(ticket)) => {
                     let mut exchange = match exchanges.iter().position(|(known, _)| *known == ticket.exchange)
@@ -132,7 +150,9 @@ impl Authenticator {
                         None => Exchange::new(),
                     };
                     let mut out = Vec::new();
-                    let answer = self.step(&mut exchange, &ticket.token, &mut back_off, &mut out);
+                    let crowded = held_back.len() >= HELD_BACK;
+                    let (answer, delay) =
+                        self.step(&mut exchange, &ticket.token, &mut back_off, crowded, &mut out);
                     if answer == Verdict::Continue {
                         if exchanges.len() >= EXCHANGES {
                             exchanges.pop_front();
@@ -140,19 +160,25 @@ impl Authenticator {
                         exchanges.push_back((ticket.exchange, exchange));
                     }
                     ticket.answer.replace(Some((out, answer.into())));
-                    ticket.done.signal();
+                    if delay > 0 && !crowded {
+                        held_back.push((scheduler::now().saturating_add(delay), ticket));
+                    } else {
+                        ticket.done.signal();
+                    }
                 }
             }
         }
     }
 
+    /// The verdict, and the microseconds for which it is to be held back.
     fn step(
         &self,
         exchange: &mut Exchange,
         token: &[u8],
         back_off: &mut BackOff,
+        crowded: bool,
         out: &mut Vec<u8>,
-    ) -> Verdict {
+    ) -> (Verdict, u64) {
         let accounts = self.accounts.borrow().clone();
         let now = scheduler::now();
         let mut context = Context {
@@ -163,8 +189,9 @@ impl Authenticator {
             monotonic_milliseconds: now / 1_000,
             back_off,
             source: 0,
+            crowded,
         };
-        match exchange.step(token, &mut context, out) {
+        let verdict = match exchange.step(token, &mut context, out) {
             Step::Continue => Verdict::Continue,
             Step::Accepted(accepted) => {
                 Verdict::Accepted(Identity {
@@ -175,15 +202,17 @@ impl Authenticator {
                     session_key: accepted.session_key,
                 })
             }
-            Step::Denied(denial) => {
+            Step::Denied { denial, hold_back_milliseconds } => {
                 log::warn!("log-on refused: {denial:?}");
-                Verdict::Denied(match denial {
+                let status = match denial {
                     Denial::LogonFailure | Denial::BackOff => NtStatus::LOGON_FAILURE,
                     Denial::Disabled => NtStatus::ACCOUNT_DISABLED,
                     Denial::Malformed => NtStatus::INVALID_PARAMETER,
-                })
+                };
+                return (Verdict::Denied(status), hold_back_milliseconds.saturating_mul(1_000));
             }
-        }
+        };
+        (verdict, 0)
     }
 }
 

@@ -57,6 +57,7 @@ pub fn run(data: &[u8]) {
             monotonic_milliseconds: now,
             back_off: &mut back_off,
             source: 0,
+            crowded: now % 2 == 1,
         };
         let mut out = Vec::new();
         let step = exchange.step(&token, &mut context, &mut out);
@@ -68,7 +69,7 @@ pub fn run(data: &[u8]) {
                 assert!(accepted.account.is_some() || options & ANONYMOUS != 0);
                 over = true;
             }
-            Step::Denied(denial) => {
+            Step::Denied { denial, .. } => {
                 assert!(out.is_empty());
                 assert!(!over || denial == Denial::Malformed, "what is over stays over");
                 over = true;

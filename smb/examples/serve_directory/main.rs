@@ -116,6 +116,7 @@ impl Environment for Host {
                 monotonic_milliseconds: self.monotonic_milliseconds(),
                 back_off: &mut back_off,
                 source: 0,
+                crowded: false,
             };
             state.step(token, &mut context, out)
         };
@@ -130,11 +131,15 @@ impl Environment for Host {
                 administrator: accepted.flags.administrator,
                 session_key: accepted.session_key,
             }),
-            auth::Step::Denied(denial) => Authentication::Denied(match denial {
-                auth::Denial::LogonFailure | auth::Denial::BackOff => NtStatus::LOGON_FAILURE,
-                auth::Denial::Disabled => NtStatus::ACCOUNT_DISABLED,
-                auth::Denial::Malformed => NtStatus::INVALID_PARAMETER,
-            }),
+            auth::Step::Denied { denial, hold_back_milliseconds } => {
+                // Each connection has a thread of its own here: nobody else waits.
+                std::thread::sleep(std::time::Duration::from_millis(hold_back_milliseconds));
+                Authentication::Denied(match denial {
+                    auth::Denial::LogonFailure | auth::Denial::BackOff => NtStatus::LOGON_FAILURE,
+                    auth::Denial::Disabled => NtStatus::ACCOUNT_DISABLED,
+                    auth::Denial::Malformed => NtStatus::INVALID_PARAMETER,
+                })
+            }
         }
     }
 
