@@ -49,6 +49,8 @@ pub struct Port<R> {
     registers: R,
     /// DSTAT in bits 7:0, SIST0 in 15:8, SIST1 in 23:16, bit 31 for "on the fly"; collected until `service` takes it.
     causes: AtomicU32,
+    /// Where SCRIPTS go on after a yield.
+    start: u32,
 }
 
 impl<R: Registers> Port<R> {
@@ -73,7 +75,15 @@ impl<R: Registers> Port<R> {
         }
         if istat & register::ISTAT0_DMA_PENDING != 0 {
             // Bit 7 says that the DMA FIFO is empty, which is no cause.
-            causes |= u32::from(self.registers.read8(register::DSTAT) & 0x7F);
+            let dstat = self.registers.read8(register::DSTAT) & 0x7F;
+            if dstat == register::DSTAT_SCRIPTS_INTERRUPT
+                && self.registers.read32(register::DSPS) == stop::YIELD
+            {
+                self.registers.write32(register::DSP, self.start);
+                causes |= CAUSE_ON_THE_FLY;
+            } else {
+                causes |= u32::from(dstat);
+            }
         }
         if causes != 0 {
             self.causes.fetch_or(causes, Ordering::AcqRel);
@@ -366,7 +376,7 @@ impl<R: Registers, D: Dma> Adapter<R, D> {
             }
         };
         let adapter = Adapter {
-            port: Arc::new(Port { registers, causes: AtomicU32::new(0) }),
+            port: Arc::new(Port { registers, causes: AtomicU32::new(0), start: program.start }),
             dma,
             configuration,
             program,

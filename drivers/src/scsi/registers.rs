@@ -14,6 +14,9 @@ pub(super) const SCNTL1: usize = 0x01;
 /// SCNTL1: drive the bus's RST line.
 pub(super) const SCNTL1_RESET: u8 = 0x08;
 
+/// SCNTL1: connected to the bus.
+pub(super) const SCNTL1_CONNECTED: u8 = 0x10;
+
 /// SCSI control two; bit 7 is "SCSI disconnect unexpected".
 pub(super) const SCNTL2: usize = 0x02;
 /// SCSI control three: clock divisors.

@@ -19,6 +19,11 @@
 //!        +------ done, INTFLY --- status  <-------/          ^----------------------/
 //! ```
 //!
+//! A run of SCRIPTS, from the CPU's write or the target's reselection to the next wait, serves one connection. Should there
+//! be more to do then, SCRIPTS stop with [`stop::YIELD`] and the interrupt handler starts them again. A chip needs no such
+//! rest, but QEMU's: it counts instructions per run, pauses for half a millisecond after a hundred of them, and the timer
+//! of that pause may go off in the middle of something else.
+//!
 //! The data lists are one block move for each possible scatter/gather entry. A command with n entries has them at the end
 //! of its table and starts n moves before the end of the list, so a transfer ends by falling off the list, without a count.
 
@@ -111,6 +116,8 @@ pub(super) mod stop {
     pub const MANAGEMENT: u32 = 7;
     /// RESTORE POINTERS after data was moved.
     pub const RESTORE_POINTERS: u32 = 8;
+    /// Nothing is wrong: there is more to do than one run should.
+    pub const YIELD: u32 = 9;
 }
 
 /// Places in the program.
@@ -149,6 +156,8 @@ enum Label {
     StopPhase,
     StopManagement,
     StopRestorePointers,
+    StopYield,
+    After,
     DataIn,
     DataOut,
     DataInEnd,
@@ -163,6 +172,8 @@ pub(super) struct Program {
     pub words: Vec<u32>,
     /// Start here with "signal process" set afterwards.
     pub idle: u32,
+    /// Start here after a yield.
+    pub start: u32,
     /// Start here to go on with a connected command.
     pub dispatch: u32,
     /// Start here to fetch the status of the command in DSA.
@@ -233,11 +244,7 @@ impl Program {
         code.place(Woken);
         code.register(TO_SFBR, OR, register::CTEST2, 0);
         code.place(Start);
-        code.load(register::DSA, 4, shared(shared::AREA));
-        code.register(TO_SFBR, OR, register::SCRATCHB, 0);
-        code.register(FROM_SFBR, OR, register::DSA, 0);
-        code.load_block(register::DSA, 4, 0);
-        code.register(TO_SFBR, OR, register::DSA + 1, 0);
+        code.next_of_ring(shared(shared::AREA));
         code.jump_if_byte(0, 0, Idle);
         code.io(SELECT_WITH_ATTENTION_FROM_TABLE | block::SELECT as u32, Reselected);
         code.register(MODIFY, ADD, register::SCRATCHB, 4);
@@ -284,7 +291,12 @@ impl Program {
         code.finish_command(shared(shared::MESSAGE));
         code.store_block(register::DSA + 1, 1, block::DONE);
         code.emit(INTERRUPT_ON_THE_FLY | TRUE, 0);
-        code.jump(Start);
+        code.place(After);
+        code.register(TO_SFBR, AND, register::SCNTL1, register::SCNTL1_CONNECTED);
+        code.jump_unless_byte(0, 0, StopYield);
+        code.next_of_ring(shared(shared::AREA));
+        code.jump_if_byte(0, 0, Idle);
+        code.jump(StopYield);
 
         code.place(BadStatus);
         code.finish_command(shared(shared::MESSAGE));
@@ -323,7 +335,7 @@ impl Program {
         code.clear_acknowledge();
         code.store_block(register::CSBC, 4, block::TRANSFERRED);
         code.emit(WAIT_DISCONNECT, 0);
-        code.jump(Start);
+        code.jump(After);
 
         // Some targets restore before any data moved; then there is nothing to restore.
         code.place(RestorePointers);
@@ -349,6 +361,7 @@ impl Program {
             (StopPhase, stop::PHASE),
             (StopManagement, stop::MANAGEMENT),
             (StopRestorePointers, stop::RESTORE_POINTERS),
+            (StopYield, stop::YIELD),
         ] {
             code.place(label);
             code.emit(INTERRUPT | TRUE, reason);
@@ -503,6 +516,15 @@ impl Assembler {
         self.emit(STORE | DSA_RELATIVE | (register as u32) << 16 | count, offset as u32);
     }
 
+    /// Loads the ring's next entry into DSA, and its byte 1, which is zero at the ring's end, into SFBR.
+    fn next_of_ring(&mut self, area: u32) {
+        self.load(register::DSA, 4, area);
+        self.register(TO_SFBR, OR, register::SCRATCHB, 0);
+        self.register(FROM_SFBR, OR, register::DSA, 0);
+        self.load_block(register::DSA, 4, 0);
+        self.register(TO_SFBR, OR, register::DSA + 1, 0);
+    }
+
     /// From the status byte to bus free.
     fn finish_command(&mut self, message: u32) {
         self.store_block(register::CSBC, 4, block::TRANSFERRED);
@@ -521,6 +543,7 @@ impl Assembler {
         let at = |label: Label| self.places[label as usize];
         Program {
             idle: at(Label::Idle),
+            start: at(Label::Start),
             dispatch: at(Label::Dispatch),
             status: at(Label::Status),
             ignore_message: at(Label::IgnoreMessage),

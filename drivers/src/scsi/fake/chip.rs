@@ -34,6 +34,8 @@ pub struct Chip {
     connection: Option<Task>,
     away: Vec<Task>,
     run: Run,
+    /// The connection was made by a reselection that SCRIPTS have not noticed yet.
+    reselected: bool,
     /// A message byte was received and not yet acknowledged.
     held: bool,
     selection_fails: bool,
@@ -64,6 +66,7 @@ impl FakeChip {
             connection: None,
             away: Vec::new(),
             run: Run::Stopped,
+            reselected: false,
             held: false,
             selection_fails: false,
             istat: 0,
@@ -165,6 +168,10 @@ impl Chip {
                 self.istat &= !register::ISTAT0_SIGNAL_PROCESS;
                 u8::from(signalled) << 6 | 1
             }
+            register::SCNTL1 => {
+                let connected = self.connection.as_ref().is_some_and(|task| !task.phantom);
+                self.registers[offset] | if connected { register::SCNTL1_CONNECTED } else { 0 }
+            }
             register::SSTAT1 => self.phase().unwrap_or(0) as u8,
             _ => self.registers[offset],
         }
@@ -220,6 +227,7 @@ impl Chip {
         self.connection = None;
         self.away.clear();
         self.held = false;
+        self.reselected = false;
         self.moving = None;
         self.selection_fails = false;
         self.run = Run::Stopped;
@@ -265,6 +273,7 @@ impl Chip {
         }
         let waits = matches!(self.run, Run::WaitReselect { .. });
         if self.run == Run::Blocked || waits && self.reselect() {
+            self.reselected = false;
             self.run = Run::Running;
         }
         if self.run == Run::Running {
@@ -291,6 +300,7 @@ impl Chip {
         self.registers[register::SSID] = 0x80 | task.target;
         self.registers[register::SCNTL2] |= 0x80;
         self.connection = Some(task);
+        self.reselected = true;
         true
     }
 
@@ -359,13 +369,16 @@ impl Chip {
         if let Some((phase, count, address)) = self.moving.take() {
             self.block_move(phase, count, address);
         }
-        for _ in 0..10_000 {
-            if self.run != Run::Running {
-                return;
+        // QEMU's chip pauses after 100 instructions: a run stays below that, scatter/gather moves apart.
+        let mut instructions = 0;
+        while self.run == Run::Running {
+            let word = self.memory.read32(self.get32(register::DSP));
+            if !matches!(word, 0x1800_0000 | 0x1900_0000) {
+                instructions += 1;
+                assert!(instructions < 100, "SCRIPTS run too long");
             }
             self.step();
         }
-        panic!("SCRIPTS run for ever");
     }
 
     fn step(&mut self) {
@@ -553,7 +566,8 @@ impl Chip {
         match opcode {
             0 => {
                 assert_eq!(word >> 24 & 3, 3, "select with attention, from the table");
-                if self.reselect() {
+                if std::mem::take(&mut self.reselected) || self.reselect() {
+                    self.reselected = false;
                     self.set32(register::DSP, second);
                     return;
                 }
@@ -579,12 +593,19 @@ impl Chip {
             1 => {
                 self.settle();
                 assert!(self.connection.is_none(), "waits for a disconnect for ever");
+                // A target that waits for the free bus is faster than SCRIPTS.
+                self.reselect();
             }
             2 => {
+                if std::mem::take(&mut self.reselected) {
+                    return;
+                }
                 assert!(self.connection.is_none(), "waits for reselection while connected");
                 if self.istat & register::ISTAT0_SIGNAL_PROCESS != 0 {
                     self.set32(register::DSP, second);
-                } else if !self.reselect() {
+                } else if self.reselect() {
+                    self.reselected = false;
+                } else {
                     self.run = Run::WaitReselect { alternate: second };
                 }
             }
