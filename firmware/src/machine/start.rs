@@ -151,7 +151,10 @@ extern "C" fn on_guarded_stack(information: &'static BootInformation) -> ! {
     probe::run(&bus);
     let board = NasBoard::start(&bus, flash, information, image_end() - IMAGE as usize, warm);
     let board: &'static NasBoard = Box::leak(Box::new(board));
-    run(board)
+    let appliance = firmware::Appliance::start(board);
+    loop {
+        appliance.run(|| false);
+    }
 }
 
 /// Whether the memory holds the mark of an image that ran before: then this is a restart and not a power-on, and disks
@@ -171,125 +174,3 @@ fn panic(information: &PanicInfo<'_>) -> ! {
     crash::panic(information)
 }
 
-
-/// Until the appliance is there: shows what was found, and echoes what is typed.
-fn run(board: &'static NasBoard) -> ! {
-    use firmware::board::Board;
-    use firmware::scheduler::{self, Event};
-    fn say(board: &NasBoard, text: &str) {
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            let count = board.console_write(rest);
-            rest = &rest[count..];
-            if count == 0 {
-                scheduler::sleep(1000);
-            }
-        }
-    }
-    for channel in 0..board.disk_channel_count() {
-        let event: &'static Event = Box::leak(Box::new(Event::new()));
-        scheduler::bind(firmware::board::events::DISK << channel, event);
-        let _ = scheduler::spawn("disk", 8192, move || {
-            loop {
-                match board.service_disk_channel(channel) {
-                    Some(deadline) => {
-                        event.wait_until(deadline);
-                    }
-                    None => event.wait(),
-                }
-            }
-        });
-    }
-
-    static OK: [core::sync::atomic::AtomicU32; 4] = [const { core::sync::atomic::AtomicU32::new(0) }; 4];
-    static BAD: [core::sync::atomic::AtomicU32; 4] = [const { core::sync::atomic::AtomicU32::new(0) }; 4];
-    static WRONG: [core::sync::atomic::AtomicU32; 4] = [const { core::sync::atomic::AtomicU32::new(0) }; 4];
-    let _ = scheduler::spawn("show", 16384, move || {
-        use core::sync::atomic::Ordering::Relaxed;
-        for channel in 0..board.disk_channel_count() {
-            let start = board.now();
-            let disk = board.find_disk(channel);
-            let took = board.now() - start;
-            let Some(disk) = disk else { continue };
-            say(board, &alloc::format!("{channel}: {} {} blocks, {took} us\r\n", disk.identity.model, disk.device.blocks()));
-            for worker in 0..6u64 {
-                let device = disk.device.clone();
-                let _ = scheduler::spawn("stress", 16384, move || {
-                    let mut random = 12345u64 * (worker + 1) + channel as u64;
-                    let mut shadow = [0u8; 64];
-                    let base = worker * 200_000 + 1000;
-                    let mut data = alloc::vec![0u8; 1 << 18];
-                    loop {
-                        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                        let place = (random >> 33) as usize % 64;
-                        let size = 4096 << ((random >> 40) % 7);
-                        let block = base + place as u64 * 512;
-                        let result = if random >> 50 & 3 == 0 {
-                            let mark = (random >> 20) as u8;
-                            data[..size].fill(mark);
-                            let r = device.write(block, &[&data[..size]]);
-                            shadow[place] = if r.is_ok() && size == 1 << 18 { mark } else { 0 };
-                            if random >> 55 & 7 == 0 { r.and_then(|()| device.flush()) } else { r }
-                        } else {
-                            data[..size].fill(0);
-                            let mut pieces: alloc::vec::Vec<&mut [u8]> = data[..size].chunks_mut(4096).collect();
-                            let r = device.read(block, &mut pieces);
-                            if r.is_ok() && shadow[place] != 0 && data[..size].iter().any(|b| *b != shadow[place]) {
-                                WRONG[channel].fetch_add(1, Relaxed);
-                            }
-                            r
-                        };
-                        match result {
-                            Ok(()) => { OK[channel].fetch_add(1, Relaxed); }
-                            Err(_) => { BAD[channel].fetch_add(1, Relaxed); scheduler::sleep(100_000); }
-                        }
-                    }
-                });
-            }
-        }
-        let mut log = 0;
-        loop {
-            log = firmware::log_ring::read_since(log, &mut |text| say(board, &alloc::format!("{text}\r\n")));
-            say(board, &alloc::format!("t {} ok {:?} bad {:?} wrong {:?}\r\n", board.now() / 1000, OK, BAD, WRONG));
-            scheduler::sleep(500_000);
-        }
-    });
-    let event: &'static Event = Box::leak(Box::new(Event::new()));
-    scheduler::bind(firmware::board::events::CONSOLE, event);
-    let _ = scheduler::spawn("console", 8192, move || {
-        loop {
-            event.wait();
-            let mut bytes = [0; 64];
-            loop {
-                let count = board.console_read(&mut bytes);
-                if count == 0 {
-                    break;
-                }
-                match bytes.first() {
-                    Some(b'!') => panic!("somebody asked for it"),
-                    Some(b'q') => board.restart(firmware::board::Restart::PowerOff),
-                    Some(b'r') => board.restart(firmware::board::Restart::Reset),
-                    _ => {}
-                }
-                board.console_write(&bytes[..count]);
-            }
-        }
-    });
-    struct M(&'static NasBoard);
-    impl scheduler::Machine for M {
-        fn now(&self) -> u64 {
-            self.0.now()
-        }
-        fn ticks(&self) -> u32 {
-            self.0.ticks()
-        }
-        fn take_events(&self) -> u32 {
-            self.0.take_events()
-        }
-        fn idle(&self, deadline: Option<u64>) {
-            self.0.idle(deadline);
-        }
-    }
-    scheduler::run(Box::leak(Box::new(M(board))), || false);
-    unreachable!("the loop has no end")
-}
