@@ -11,11 +11,13 @@ pub trait Clock: Send + Sync {
 }
 
 const SECOND: u64 = 10_000_000;
-const DAY: u64 = 86_400;
-/// Days from 1601-01-01 to 1980-01-01.
-const DAYS_TO_1980: u64 = 138_426;
-/// The last moment that the formats can hold: the end of 2107.
-const LAST_DAY: u64 = DAYS_TO_1980 + 46_751 - 1;
+const DAY: u32 = 86_400;
+/// Seconds from 1601-01-01 to 1980-01-01, where the formats begin.
+const SECONDS_TO_1980: u64 = 138_426 * DAY as u64;
+/// Days from 1980-01-01 to the end of 2107, where they end. Their seconds fit in 32 bits.
+const DAYS: u32 = 46_751;
+/// Days before each month in a common year, and the year's.
+const BEFORE_MONTH: [u16; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
 
 /// A time as the FAT family stores it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,34 +33,39 @@ pub(crate) struct DosTime {
 impl DosTime {
     /// The nearest earlier time in the format, within 1980 to 2107.
     pub(crate) fn from_file_time(time: FileTime) -> Self {
-        let centiseconds = time.0 / (SECOND / 100);
-        let mut seconds = centiseconds / 100;
-        let mut rest = (centiseconds % 100) as u8;
-        if seconds < DAYS_TO_1980 * DAY {
-            (seconds, rest) = (DAYS_TO_1980 * DAY, 0);
-        }
-        if seconds >= (LAST_DAY + 1) * DAY {
-            (seconds, rest) = ((LAST_DAY + 1) * DAY - 1, 99);
-        }
+        // One division of 64 bits, which costs a 32-bit machine a lot; the rest fits in 32.
+        let since_1601 = time.0 / SECOND;
+        let mut centiseconds = (time.0 - since_1601 * SECOND) as u32 / (SECOND / 100) as u32;
+        let seconds = match since_1601.checked_sub(SECONDS_TO_1980).map(u32::try_from) {
+            Some(Ok(seconds)) if seconds < DAYS * DAY => seconds,
+            None => {
+                centiseconds = 0;
+                0
+            }
+            Some(_) => {
+                centiseconds = 99;
+                DAYS * DAY - 1
+            }
+        };
         let (year, month, day) = civil(seconds / DAY);
         let second = seconds % DAY;
-        let date = ((year - 1980) as u16) << 9 | (month as u16) << 5 | day as u16;
-        let time =
-            ((second / 3600) as u16) << 11 | ((second / 60 % 60) as u16) << 5 | (second % 60 / 2) as u16;
-        Self { date, time, centiseconds: rest + (second % 2) as u8 * 100 }
+        let date = year << 9 | month << 5 | day;
+        let time = second / 3600 << 11 | second / 60 % 60 << 5 | second % 60 / 2;
+        Self { date: date as u16, time: time as u16, centiseconds: (centiseconds + second % 2 * 100) as u8 }
     }
 
     /// The moment, taken as UTC; 0 for a date that does not exist.
     pub(crate) fn to_file_time(self) -> FileTime {
-        let (year, month, day) =
-            (1980 + u64::from(self.date >> 9), u64::from(self.date >> 5 & 15), u64::from(self.date & 31));
-        let (hour, minute, second) =
-            (u64::from(self.time >> 11), u64::from(self.time >> 5 & 63), u64::from(self.time & 31) * 2);
+        let (date, time) = (u32::from(self.date), u32::from(self.time));
+        let (year, month, day) = (date >> 9, date >> 5 & 15, date & 31);
+        let (hour, minute, second) = (time >> 11, time >> 5 & 63, (time & 31) * 2);
         if !(1..=12).contains(&month) || day == 0 || hour > 23 || minute > 59 || second > 59 {
             return FileTime(0);
         }
-        let seconds = days(year, month, day) * DAY + hour * 3600 + minute * 60 + second;
-        FileTime(seconds * SECOND + u64::from(self.centiseconds.min(199)) * (SECOND / 100))
+        let seconds = u64::from(days(year, month, day) * DAY + hour * 3600 + minute * 60 + second);
+        FileTime(
+            (SECONDS_TO_1980 + seconds) * SECOND + u64::from(self.centiseconds.min(199)) * (SECOND / 100),
+        )
     }
 
     /// As one number, date above time.
@@ -81,43 +88,42 @@ pub(crate) fn apply_utc_offset(time: FileTime, offset: u8) -> FileTime {
     FileTime(time.0.saturating_add_signed(-quarters * 15 * 60 * SECOND as i64))
 }
 
-/// Days since 1601-01-01 of a date.
-fn days(year: u64, month: u64, day: u64) -> u64 {
-    let before = year - 1601;
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let mut days = before * 365 + before / 4 - before / 100 + before / 400;
-    for earlier in 1..month {
-        days += month_length(earlier, leap);
-    }
-    days + day - 1
+/// Days since 1980-01-01 of a date, its year counted from 1980. (Of the years that matter only 2100 is an exception from
+/// the rule of four.)
+fn days(year: u32, month: u32, day: u32) -> u32 {
+    let before = BEFORE_MONTH.get(month as usize - 1).map_or(0, |&days| u32::from(days));
+    let leap_days = year.div_ceil(4) - u32::from(year > 120);
+    let this_year = u32::from(is_leap(year) && month > 2);
+    year * 365 + leap_days + before + this_year + day - 1
 }
 
-fn month_length(month: u64, leap: bool) -> u64 {
-    match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
+fn is_leap(year: u32) -> bool {
+    year % 4 == 0 && year != 120
 }
 
-/// Year, month and day of a day since 1601-01-01.
-fn civil(day: u64) -> (u64, u64, u64) {
-    // 1601 starts a cycle of 400 years, so the cycles need no offset.
-    let (cycles, day) = (day / 146_097, day % 146_097);
-    let centuries = (day / 36_524).min(3);
-    let day = day - centuries * 36_524;
-    let (fours, day) = (day / 1461, day % 1461);
-    let years = (day / 365).min(3);
-    let mut day = day - years * 365;
-    let year = 1601 + cycles * 400 + centuries * 100 + fours * 4 + years;
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let mut month = 1;
-    while day >= month_length(month, leap) {
-        day -= month_length(month, leap);
+/// Year (counted from 1980), month and day of a day since 1980-01-01.
+fn civil(mut day: u32) -> (u32, u32, u32) {
+    // 29 February 2100, which there is not, is day 43,889: counting it makes all years follow the rule of four.
+    day += u32::from(day >= 43_889);
+    let (fours, rest) = (day / 1461, day % 1461);
+    let (year, mut rest) = match rest {
+        0..366 => (fours * 4, rest),
+        _ => (fours * 4 + 1 + (rest - 366) / 365, (rest - 366) % 365),
+    };
+    if year % 4 == 0 {
+        match rest {
+            59 => return (year, 2, 29),
+            60.. => rest -= 1,
+            _ => (),
+        }
+    }
+    // A month has 28 to 31 days, so the guess is right or one too low.
+    let mut month = rest / 32;
+    while BEFORE_MONTH.get(month as usize + 1).is_some_and(|&next| u32::from(next) <= rest) {
         month += 1;
     }
-    (year, month, day + 1)
+    let before = BEFORE_MONTH.get(month as usize).map_or(0, |&days| u32::from(days));
+    (year, month + 1, rest - before + 1)
 }
 
 #[cfg(test)]
@@ -126,8 +132,9 @@ mod tests {
 
     #[test]
     fn known_moments() {
-        assert_eq!(days(1980, 1, 1), DAYS_TO_1980);
-        assert_eq!(days(2107, 12, 31), LAST_DAY);
+        assert_eq!(days(0, 1, 1), 0);
+        assert_eq!(days(127, 12, 31), DAYS - 1);
+        assert_eq!((civil(43_888), civil(43_889)), ((120, 2, 28), (120, 3, 1)));
         // 2024-02-29 12:34:57.43 UTC is Unix time 1709210097.43.
         let time = FileTime((1_709_210_097 + 11_644_473_600) * SECOND + 4_300_000);
         let dos = DosTime::from_file_time(time);
@@ -142,10 +149,22 @@ mod tests {
 
     #[test]
     fn every_day_there_and_back() {
-        for day in DAYS_TO_1980..=LAST_DAY {
+        let mut expected = (0, 1, 1);
+        for day in 0..DAYS {
             let (year, month, date) = civil(day);
+            assert_eq!((year, month, date), expected);
+            let length = match month {
+                2 => 28 + u32::from(is_leap(year)),
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
+            expected = match (month, date) {
+                (12, 31) => (year + 1, 1, 1),
+                (_, date) if date == length => (year, month + 1, 1),
+                _ => (year, month, date + 1),
+            };
             assert_eq!(days(year, month, date), day);
-            let time = FileTime((day * DAY + day % DAY) * SECOND);
+            let time = FileTime((SECONDS_TO_1980 + u64::from(day * DAY + day % DAY)) * SECOND);
             assert_eq!(DosTime::from_file_time(time).to_file_time(), time);
         }
         assert_eq!(DosTime::from_file_time(FileTime(0)).packed(), 0x0021 << 16);

@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::Generator;
 use crate::{BlockDevice, DeviceError};
@@ -23,8 +23,8 @@ pub struct FaultyDisk {
     device: Arc<dyn BlockDevice>,
     state: Mutex<(Generator, Faults)>,
     pulled: AtomicBool,
-    reads: AtomicU64,
-    writes: AtomicU64,
+    reads: AtomicU32,
+    writes: AtomicU32,
 }
 
 impl FaultyDisk {
@@ -34,8 +34,8 @@ impl FaultyDisk {
             device,
             state: Mutex::new((Generator::new(seed), faults)),
             pulled: AtomicBool::new(false),
-            reads: AtomicU64::new(0),
-            writes: AtomicU64::new(0),
+            reads: AtomicU32::new(0),
+            writes: AtomicU32::new(0),
         }
     }
 
@@ -50,7 +50,7 @@ impl FaultyDisk {
     }
 
     /// Read and write commands so far.
-    pub fn commands(&self) -> (u64, u64) {
+    pub fn commands(&self) -> (u32, u32) {
         (self.reads.load(Ordering::Relaxed), self.writes.load(Ordering::Relaxed))
     }
 

@@ -362,8 +362,19 @@ fn oem(byte: u8) -> u16 {
 
 /// Whether a name can be stored: its length, no control characters, none of `"*/:<>?\|`.
 pub(crate) fn is_valid_name(name: &[u16], exfat: bool) -> bool {
+    /// Bit n: character n is refused.
+    const REFUSED: [u32; 4] = {
+        let mut bits = [u32::MAX, 0, 0, 0];
+        let characters = b"\"*/:<>?\\|";
+        let mut number = 0;
+        while number < characters.len() {
+            bits[characters[number] as usize / 32] |= 1 << (characters[number] % 32);
+            number += 1;
+        }
+        bits
+    };
     let bad =
-        |&unit: &u16| unit < 0x20 || u8::try_from(unit).is_ok_and(|byte| b"\"*/:<>?\\|".contains(&byte));
+        |&unit: &u16| REFUSED.get(usize::from(unit) / 32).is_some_and(|bits| bits >> (unit % 32) & 1 != 0);
     let dots = [u16::from(b'.'), u16::from(b' ')];
     (1..=255).contains(&name.len())
         && !name.iter().any(bad)
@@ -393,9 +404,7 @@ pub(crate) fn encode_exfat(record: &Record, name: &[u16], upcase: &UpcaseTable) 
 /// Puts `record`'s sizes, times and attributes into a set, and its sum right.
 pub(crate) fn update_exfat(set: &mut [u8], record: &Record) {
     put(set, 4, &(record.attributes as u16).to_le_bytes());
-    let created = DosTime::from_file_time(record.times.created);
-    let modified = DosTime::from_file_time(record.times.modified);
-    let accessed = DosTime::from_file_time(record.times.accessed);
+    let (created, modified, accessed) = stored_times(&record.times);
     put(set, 8, &created.packed().to_le_bytes());
     put(set, 12, &modified.packed().to_le_bytes());
     put(set, 16, &accessed.packed().to_le_bytes());
@@ -411,6 +420,13 @@ pub(crate) fn update_exfat(set: &mut [u8], record: &Record) {
         sum = set_checksum(sum, part, number == 0);
     }
     put(set, 2, &sum.to_le_bytes());
+}
+
+/// Times in the formats' form; often they are equal, and a conversion is not free.
+fn stored_times(times: &Times) -> (DosTime, DosTime, DosTime) {
+    let created = DosTime::from_file_time(times.created);
+    let convert = |time| if time == times.created { created } else { DosTime::from_file_time(time) };
+    (created, convert(times.modified), convert(times.accessed))
 }
 
 /// Gives an exFAT set another name; the rest of its file and stream records stays.
@@ -429,9 +445,7 @@ pub(crate) fn rename_exfat(set: &[u8], name: &[u16], upcase: &UpcaseTable) -> Ve
 
 /// Puts `record`'s sizes, times and attributes into FAT's short record.
 pub(crate) fn update_fat(short: &mut [u8], record: &Record) {
-    let created = DosTime::from_file_time(record.times.created);
-    let modified = DosTime::from_file_time(record.times.modified);
-    let accessed = DosTime::from_file_time(record.times.accessed);
+    let (created, modified, accessed) = stored_times(&record.times);
     put(short, 11, &[record.attributes as u8 & 0x37]);
     put(short, 13, &[created.centiseconds]);
     put(short, 14, &created.time.to_le_bytes());

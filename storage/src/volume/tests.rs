@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::string::{String, ToString};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::vec;
 use std::vec::Vec;
 
@@ -17,16 +17,16 @@ use crate::test_devices::{Faults, FaultyDisk, Generator, RamDisk};
 type Lock = parking_lot::RawMutex;
 
 /// A clock that goes on by 3.21 s at each look.
-struct TestClock(AtomicU64);
+struct TestClock(AtomicU32);
 
 impl Clock for TestClock {
     fn now(&self) -> FileTime {
-        FileTime(133_800_000_000_000_000 + self.0.fetch_add(32_100_000, Ordering::Relaxed))
+        FileTime(133_800_000_000_000_000 + u64::from(self.0.fetch_add(1, Ordering::Relaxed)) * 32_100_000)
     }
 }
 
 fn clock() -> Arc<dyn Clock> {
-    Arc::new(TestClock(AtomicU64::new(0)))
+    Arc::new(TestClock(AtomicU32::new(0)))
 }
 
 fn units(text: &str) -> Vec<u16> {
@@ -50,7 +50,7 @@ fn mount_with(disk: Arc<dyn BlockDevice>, cache: usize) -> Result<Volume<Lock>, 
 /// Writes the disk to a (sparse) file and runs a foreign checker over it. `None` if the checker is not installed.
 pub(crate) fn check(disk: &RamDisk, program: &str, arguments: &[&str]) -> Option<Result<(), String>> {
     use std::io::{Seek, SeekFrom, Write};
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path: PathBuf = std::env::temp_dir().join(format!("storage-{}-{number}.img", std::process::id()));
     let mut file = std::fs::File::create(&path).unwrap();
@@ -574,7 +574,7 @@ fn a_full_volume_says_so_and_recovers() {
 
 /// Makes a disk with a foreign formatter. `None` if it is not installed.
 fn foreign(mebibytes: u64, program: &str, arguments: &[&str]) -> Option<Arc<RamDisk>> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("storage-mkfs-{}-{number}.img", std::process::id()));
     std::fs::File::create(&path).unwrap().set_len(mebibytes << 20).unwrap();
