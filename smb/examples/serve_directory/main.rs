@@ -6,7 +6,8 @@
 //! ```
 //!
 //! `--memory` instead of a directory serves an empty volume in memory; `--user` and `--password` may be repeated.
-//! `--encrypt` refuses clients that cannot encrypt, `--unsigned` takes requests without signatures.
+//! `--encrypt` refuses clients that cannot encrypt, `--unsigned` takes requests without signatures,
+//! `--verbose` shows every answer's status.
 
 mod directory;
 
@@ -148,6 +149,21 @@ impl Environment for Host {
     }
 }
 
+/// Prints the engine's log.
+struct Printer;
+
+impl log::Log for Printer {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        eprintln!("{} {}", record.level(), record.args());
+    }
+
+    fn flush(&self) {}
+}
+
 /// Reads messages until the connection ends.
 fn serve(server: &Server<Host>, mut socket: TcpStream) {
     let Ok(writer) = socket.try_clone() else { return };
@@ -200,6 +216,10 @@ fn main() -> ExitCode {
             "--password" => passwords.push(value()),
             "--memory" => root = Some(None),
             "--encrypt" => configuration.encryption = Encryption::Required,
+            "--verbose" => {
+                let _ = log::set_logger(&Printer);
+                log::set_max_level(log::LevelFilter::Trace);
+            }
             "--unsigned" => configuration.signing_required = false,
             directory if !directory.starts_with('-') => root = Some(Some(directory.to_string())),
             other => {

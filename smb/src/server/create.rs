@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::access::ShareAccess;
 use super::dispatch::{Outcome, Request};
 use super::names::{self, Path};
+use super::notify::action as notify_action;
 use super::state::{Handle, OpenFile, State, Tree};
 use super::{NodeOf, PayloadOf, Server};
 use crate::arena::Id;
@@ -34,8 +35,8 @@ const READERS: AccessMask = AccessMask::READ_DATA.union(AccessMask::EXECUTE);
 const WRITERS: AccessMask = AccessMask::WRITE_DATA.union(AccessMask::APPEND_DATA);
 
 /// Share access bits.
-const SHARE_READ: u32 = 1;
-const SHARE_WRITE: u32 = 2;
+pub(super) const SHARE_READ: u32 = 1;
+pub(super) const SHARE_WRITE: u32 = 2;
 const SHARE_DELETE: u32 = 4;
 
 /// Whether two handles of one file get along: what the first does must be shared by the second, and the other way
@@ -78,6 +79,15 @@ impl<E: Environment> Server<E> {
         writer: &mut Writer<'_>,
     ) -> Result<(Option<FileId>, Outcome<PayloadOf<E>>), NtStatus> {
         let parsed = wire::Request::parse(request.message)?;
+        log::trace!(
+            "create {:?} access {:#x} attributes {:#x} share {} disposition {} options {:#x}",
+            alloc::string::String::from_utf16_lossy(&parsed.name),
+            parsed.access,
+            parsed.attributes,
+            parsed.share,
+            parsed.disposition,
+            parsed.options
+        );
         if parsed.impersonation > 3 {
             return Err(BAD_IMPERSONATION_LEVEL);
         }
@@ -94,9 +104,7 @@ impl<E: Environment> Server<E> {
         };
         check_arguments(&parsed)?;
         let path = names::parse(&parsed.name)?;
-        if (path.directory && parsed.options & option::NON_DIRECTORY_FILE != 0)
-            || (path.file && parsed.options & option::DIRECTORY_FILE != 0)
-        {
+        if path.directory && parsed.options & option::NON_DIRECTORY_FILE != 0 {
             return Err(NtStatus::OBJECT_NAME_INVALID);
         }
         if parsed.context(context::TIMEWARP).is_some() {
@@ -209,6 +217,9 @@ impl<E: Environment> Server<E> {
             let handle = self.enter_handle(place, parsed, node, &metadata, granted, granted)?;
             Ok(Opened { handle, node, metadata, action: action::CREATED, maximal })
         });
+        if result.is_ok() {
+            self.note_entry(place.index, &path.units, directory, notify_action::ADDED);
+        }
         if result.is_err() {
             // Nobody has seen it; a use of it must not stay behind.
             let _ = place.volume.close(node);
@@ -226,7 +237,7 @@ impl<E: Environment> Server<E> {
     ) -> Result<Opened<NodeOf<E>>, NtStatus> {
         let mut metadata = place.volume.metadata(node)?;
         let directory = metadata.kind == NodeKind::Directory;
-        if directory && (parsed.options & option::NON_DIRECTORY_FILE != 0 || path.file) {
+        if directory && parsed.options & option::NON_DIRECTORY_FILE != 0 {
             return Err(NtStatus::FILE_IS_A_DIRECTORY);
         }
         if !directory && (parsed.options & option::DIRECTORY_FILE != 0 || path.directory) {
@@ -386,6 +397,9 @@ pub(super) fn handle_file_id<N>(handle: Id<Handle<N>>) -> FileId {
 
 /// The checks that need no volume, in the order that Windows makes them.
 fn check_arguments(parsed: &wire::Request<'_>) -> Result<(), NtStatus> {
+    if parsed.access == 0 || parsed.access & ACCESS_INVALID != 0 {
+        return Err(NtStatus::ACCESS_DENIED);
+    }
     if parsed.disposition > disposition::OVERWRITE_IF
         || parsed.options & OPTIONS_INVALID != 0
         || parsed.share & !7 != 0
@@ -395,9 +409,6 @@ fn check_arguments(parsed: &wire::Request<'_>) -> Result<(), NtStatus> {
     }
     if parsed.options & OPTIONS_NOT_SUPPORTED != 0 {
         return Err(NtStatus::NOT_SUPPORTED);
-    }
-    if parsed.access == 0 || parsed.access & ACCESS_INVALID != 0 {
-        return Err(NtStatus::ACCESS_DENIED);
     }
     const BOTH: u32 = option::DIRECTORY_FILE | option::NON_DIRECTORY_FILE;
     if parsed.options & BOTH == BOTH {

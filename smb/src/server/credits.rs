@@ -1,34 +1,69 @@
 //! Message numbers and credits of one connection (MS-SMB2 3.3.1.1, 3.3.1.2).
 
-/// Credits that a connection may hold at most. 8 MiB of payload take 128.
-pub const MAXIMUM_CREDITS: u16 = 512;
-/// How far the highest granted number may be ahead of the lowest unused one.
-const SPAN: u64 = 1024;
-const WORDS: usize = (SPAN / 64) as usize;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Credits that a connection may hold at most, as Windows and Samba have it.
+pub const MAXIMUM_CREDITS: u16 = 8192;
+
+/// How far the highest granted number may be ahead of the lowest unused one: twice the credits (3.3.1.1).
+const MAXIMUM_SPAN: u64 = 2 * MAXIMUM_CREDITS as u64;
+/// The span of a client that never asked for many credits.
+const SMALL_SPAN: u64 = 256;
 
 /// The numbers that the client may still use: all from `low` up to `high` whose bit is clear in `used`.
 #[derive(Debug)]
 pub(crate) struct Window {
     low: u64,
     high: u64,
-    /// Bits of the numbers from `low` on, as a ring indexed by the number modulo `SPAN`.
-    used: [u64; WORDS],
+    /// Bits of the numbers from `low` on, as a ring indexed by the number modulo its length. Grows with the credits
+    /// that are granted, up to 2 KiB.
+    used: Vec<u64>,
     outstanding: u16,
 }
 
 impl Window {
     /// A new connection's: number 0 may be used.
-    pub const fn new() -> Window {
-        Window { low: 0, high: 1, used: [0; WORDS], outstanding: 1 }
+    pub fn new() -> Window {
+        Window { low: 0, high: 1, used: vec![0; (SMALL_SPAN / 64) as usize], outstanding: 1 }
     }
 
-    fn bit(number: u64) -> (usize, u64) {
-        (((number % SPAN) / 64) as usize, 1 << (number % 64))
+    fn span(&self) -> u64 {
+        self.used.len() as u64 * 64
+    }
+
+    fn bit(&self, number: u64) -> (usize, u64) {
+        (((number % self.span()) / 64) as usize, 1 << (number % 64))
     }
 
     fn is_used(&self, number: u64) -> bool {
-        let (word, mask) = Self::bit(number);
+        let (word, mask) = self.bit(number);
         self.used.get(word).is_some_and(|bits| bits & mask != 0)
+    }
+
+    fn set_used(&mut self, number: u64, value: bool) {
+        let (word, mask) = self.bit(number);
+        if let Some(bits) = self.used.get_mut(word) {
+            if value {
+                *bits |= mask;
+            } else {
+                *bits &= !mask;
+            }
+        }
+    }
+
+    /// Makes the ring long enough for all numbers below `high`.
+    fn grow(&mut self, high: u64) {
+        let needed = high - self.low;
+        if needed <= self.span() {
+            return;
+        }
+        let length = needed.next_power_of_two().min(MAXIMUM_SPAN) / 64;
+        let known: Vec<u64> = (self.low..self.high).filter(|number| self.is_used(*number)).collect();
+        self.used = vec![0; length as usize];
+        for number in known {
+            self.set_used(number, true);
+        }
     }
 
     /// Takes `charge` numbers from `first` on. False when one of them was used before or never granted: the
@@ -40,17 +75,11 @@ impl Window {
             return false;
         }
         for number in first..end {
-            let (word, mask) = Self::bit(number);
-            if let Some(bits) = self.used.get_mut(word) {
-                *bits |= mask;
-            }
+            self.set_used(number, true);
         }
         self.outstanding = self.outstanding.saturating_sub(charge);
         while self.low < self.high && self.is_used(self.low) {
-            let (word, mask) = Self::bit(self.low);
-            if let Some(bits) = self.used.get_mut(word) {
-                *bits &= !mask;
-            }
+            self.set_used(self.low, false);
             self.low += 1;
         }
         true
@@ -60,8 +89,9 @@ impl Window {
     /// into the response.
     pub fn grant(&mut self, asked: u16, limit: u16) -> u16 {
         let room = limit.min(MAXIMUM_CREDITS).saturating_sub(self.outstanding);
-        let ahead = SPAN.saturating_sub(self.high - self.low);
+        let ahead = MAXIMUM_SPAN.saturating_sub(self.high - self.low);
         let granted = u64::from(asked.max(1)).min(u64::from(room)).min(ahead) as u16;
+        self.grow(self.high + u64::from(granted));
         self.high += u64::from(granted);
         self.outstanding += granted;
         granted
@@ -106,9 +136,9 @@ mod tests {
             window.grant(1, MAXIMUM_CREDITS);
             next += 1;
         }
-        assert_eq!(next, SPAN);
+        assert_eq!(next, MAXIMUM_SPAN);
         assert!(window.take(0, 1));
-        assert!(window.grant(1, MAXIMUM_CREDITS) == 1 && window.take(SPAN, 1));
+        assert!(window.grant(1, MAXIMUM_CREDITS) == 1 && window.take(MAXIMUM_SPAN, 1));
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(crate) struct Request<'a> {
     pub tree: Option<Id<Tree>>,
     /// The file of the element before, for related requests.
     pub previous_file: Option<FileId>,
+    /// The file that the request turned out to mean.
+    pub used_file: core::cell::Cell<Option<FileId>>,
     /// No element follows in the compound.
     pub last: bool,
     pub encrypted: bool,
@@ -183,6 +185,7 @@ impl<E: Environment> Server<E> {
                 session: None,
                 tree: None,
                 previous_file: None,
+                used_file: core::cell::Cell::new(None),
                 last: following.is_empty(),
                 encrypted: sealed.is_some(),
                 sign_with: None,
@@ -300,12 +303,17 @@ impl<E: Environment> Server<E> {
                 status
             }
         };
+        log::trace!("{command:?} {} answers {status:?}", request.header.message_id);
         before.any = true;
         before.session = request.header.session_id;
         before.tree = request.header.tree_id();
         if command == Some(Command::Create) && status.is_error() {
             before.file = None;
             before.failed = Some(status);
+        } else if let Some(used) = request.used_file.take()
+            && !status.is_error()
+        {
+            before.file = Some(used);
         }
         let mut header = request.header;
         header.status = status.0;
@@ -350,21 +358,6 @@ impl<E: Environment> Server<E> {
                     return Err(NtStatus::ACCESS_DENIED);
                 }
             }
-            if needs.tree {
-                let Some((tree, entry)) = state.find_tree(id, request.header.tree_id()) else {
-                    return Err(NtStatus::NETWORK_NAME_DELETED);
-                };
-                if !state.shares.contains(entry.share) {
-                    return Err(NtStatus::NETWORK_NAME_DELETED);
-                }
-                if entry.encrypt && !request.encrypted {
-                    return Err(NtStatus::ACCESS_DENIED);
-                }
-                if entry.volume.is_none() && !needs.on_pipes {
-                    return Err(NtStatus::INVALID_DEVICE_REQUEST);
-                }
-                request.tree = Some(tree);
-            }
         }
         // A signature is checked where there is a key for it: not on the first legs of a log-on.
         if signed
@@ -377,6 +370,24 @@ impl<E: Environment> Server<E> {
                 return Err(NtStatus::ACCESS_DENIED);
             }
             request.sign_with = Some(key);
+        }
+        // Only now, so that an answer about the tree is signed.
+        if needs.tree {
+            let state = self.state.lock();
+            let session = request.session.ok_or(NtStatus::USER_SESSION_DELETED)?;
+            let Some((tree, entry)) = state.find_tree(session, request.header.tree_id()) else {
+                return Err(NtStatus::NETWORK_NAME_DELETED);
+            };
+            if !state.shares.contains(entry.share) {
+                return Err(NtStatus::NETWORK_NAME_DELETED);
+            }
+            if entry.encrypt && !request.encrypted {
+                return Err(NtStatus::ACCESS_DENIED);
+            }
+            if entry.volume.is_none() && !needs.on_pipes {
+                return Err(NtStatus::INVALID_DEVICE_REQUEST);
+            }
+            request.tree = Some(tree);
         }
         Ok(())
     }
@@ -414,7 +425,7 @@ impl<E: Environment> Server<E> {
             }
             Command::Cancel => Ok(Outcome::Silent),
             Command::QueryDirectory => self.query_directory(request, &mut writer),
-            Command::ChangeNotify => Err(NtStatus::NOT_SUPPORTED),
+            Command::ChangeNotify => self.change_notify(request, writer.nested()),
             Command::QueryInfo => self.query_info(request, &mut writer),
             Command::SetInfo => self.set_info(request, &mut writer),
             Command::OplockBreak => Err(NtStatus::INVALID_DEVICE_REQUEST),

@@ -1,9 +1,11 @@
 //! CLOSE, FLUSH, READ and WRITE (MS-SMB2 3.3.5.10 to 3.3.5.13), and how a request's file is found.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use super::access::{self, Operation};
 use super::dispatch::{Handled, Outcome, Request};
+use super::notify::{action, filter};
 use super::state::{Handle, OpenFile};
 use super::{NodeOf, PayloadOf, Server};
 use crate::arena::Id;
@@ -12,6 +14,9 @@ use crate::fscc::{AccessMask, FileTime};
 use crate::reader::Writer;
 use crate::status::NtStatus;
 use crate::wire::{self, FileId};
+
+/// Bytes that a file can have, as NTFS has it: writes beyond it are invalid, not a lack of space.
+const MAXIMUM_FILE_SIZE: u64 = 0xFFF_FFFF_0000;
 
 /// A handle as a request found it: copies, because anything may change while the volume is called.
 pub(super) struct Open<V: Volume> {
@@ -27,11 +32,18 @@ pub(super) struct Open<V: Volume> {
     pub file_id: u64,
     /// A write time that the volume does not know yet, or 0.
     pub write_time: u64,
+    /// A change time that the volume cannot keep, or 0.
+    pub change_time: u64,
 }
 
 impl<V: Volume> Open<V> {
     pub fn has(&self, flag: u32) -> bool {
         self.bits & flag != 0
+    }
+
+    /// The change time: what a client set while the file is open, else the time of the last write.
+    pub fn changed(&self, metadata: &Metadata) -> FileTime {
+        if self.change_time != 0 { FileTime(self.change_time) } else { metadata.modified }
     }
 
     /// The node's metadata with what the engine knows better.
@@ -62,6 +74,7 @@ impl<E: Environment> Server<E> {
         if !access::allows(handle.access(), operation) {
             return Err(NtStatus::ACCESS_DENIED);
         }
+        request.used_file.set(Some(named));
         let file = state.files.get(handle.file).ok_or(NtStatus::FILE_CLOSED)?;
         let volume = state.volumes.get(usize::from(file.volume)).ok_or(NtStatus::FILE_CLOSED)?;
         Ok(Open {
@@ -75,6 +88,7 @@ impl<E: Environment> Server<E> {
             delete_pending: file.has(OpenFile::<NodeOf<E>>::DELETE_PENDING),
             file_id: file.file_id,
             write_time: file.write_time,
+            change_time: file.change_time,
         })
     }
 
@@ -86,7 +100,12 @@ impl<E: Environment> Server<E> {
         if query && let Ok(metadata) = open.metadata() {
             response = wire::close::Response {
                 flags: wire::close::POST_QUERY_ATTRIBUTES,
-                times: [metadata.created.0, metadata.accessed.0, metadata.modified.0, metadata.modified.0],
+                times: [
+                    metadata.created.0,
+                    metadata.accessed.0,
+                    metadata.modified.0,
+                    open.changed(&metadata).0,
+                ],
                 allocated: metadata.allocated,
                 size: metadata.size,
                 attributes: metadata.attributes.to_wire(),
@@ -103,7 +122,7 @@ impl<E: Environment> Server<E> {
     /// # Errors
     /// The volume could not store the last write time, or not remove the file. The handle is closed all the same.
     pub(super) fn close_handle(&self, id: Id<Handle<NodeOf<E>>>) -> Result<(), NtStatus> {
-        let (volume, node, file_id, remove, write_time) = {
+        let (volume, node, file_id, remove, write_time, index, directory) = {
             let mut state = self.state.lock();
             let state = &mut *state;
             Self::end_waiting_on(state, id);
@@ -114,13 +133,16 @@ impl<E: Environment> Server<E> {
             let file = state.files.get_mut(file_id).ok_or(NtStatus::FILE_CLOSED)?;
             if handle.has(Handle::<NodeOf<E>>::DELETE_ON_CLOSE) {
                 file.set(OpenFile::<NodeOf<E>>::DELETE_PENDING, true);
+                state.end_watches_of_deleted(file_id);
             }
+            let file = state.files.get_mut(file_id).ok_or(NtStatus::FILE_CLOSED)?;
             let mut write_time = 0;
             if handle.has(Handle::<NodeOf<E>>::WRITTEN) {
                 write_time = core::mem::take(&mut file.write_time);
             }
             let volume = state.volumes.get(usize::from(file.volume)).ok_or(NtStatus::FILE_CLOSED)?.clone();
-            let node = file.node;
+            let (node, index) = (file.node, file.volume);
+            let directory = file.has(OpenFile::<NodeOf<E>>::DIRECTORY);
             let last = file.first_handle.is_none();
             let remove = last && file.has(OpenFile::<NodeOf<E>>::DELETE_PENDING);
             if remove {
@@ -128,11 +150,16 @@ impl<E: Environment> Server<E> {
             } else if last {
                 state.leave_file(file_id);
             }
-            (volume, node, file_id, remove, write_time)
+            (volume, node, file_id, remove, write_time, index, directory)
         };
         let mut result = Ok(());
         if remove {
+            let mut path = Vec::new();
+            let watched = self.state.lock().watches > 0 && volume.path(node, &mut path).is_ok();
             result = volume.remove(node);
+            if watched && result.is_ok() {
+                self.note_entry(index, &path, directory, action::REMOVED);
+            }
         } else if write_time != 0 {
             let modified = Some(FileTime(write_time));
             result = volume.change_metadata(node, &MetadataChange { modified, ..MetadataChange::default() });
@@ -184,6 +211,7 @@ impl<E: Environment> Server<E> {
         handle.set(Handle::<NodeOf<E>>::WRITTEN, true);
         if let Some(file) = state.files.get_mut(open.file) {
             file.write_time = now;
+            file.change_time = 0;
         }
     }
 
@@ -225,7 +253,7 @@ impl<E: Environment> Server<E> {
         if open.directory {
             return Err(NtStatus::INVALID_DEVICE_REQUEST);
         }
-        let end = parsed.offset.checked_add(u64::from(length)).filter(|end| *end <= i64::MAX as u64);
+        let end = parsed.offset.checked_add(u64::from(length)).filter(|end| *end <= MAXIMUM_FILE_SIZE);
         if end.is_none() {
             return Err(NtStatus::INVALID_PARAMETER);
         }
@@ -235,6 +263,7 @@ impl<E: Environment> Server<E> {
         if length > 0 {
             open.volume.write(open.node, parsed.offset, parsed.data)?;
             self.note_write(&open);
+            self.note_change(&open, filter::SIZE | filter::LAST_WRITE);
             let through = parsed.flags & wire::write::WRITE_THROUGH != 0;
             if through || open.has(Handle::<NodeOf<E>>::WRITE_THROUGH) {
                 open.volume.flush(open.node)?;

@@ -3,15 +3,16 @@
 use alloc::vec::Vec;
 
 use super::access::Operation;
-use super::create::is_empty;
+use super::create::{SHARE_READ, SHARE_WRITE, is_empty};
 use super::dispatch::{Handled, Outcome, Request};
 use super::file::Open;
 use super::names::{self, SEPARATOR};
+use super::notify::filter;
 use super::state::{Handle, OpenFile};
 use super::{NodeOf, PayloadOf, Server};
 use crate::environment::{Environment, Metadata, MetadataChange, NodeKind, Volume, VolumeError};
 use crate::fscc::{
-    self, BasicChange, DispositionFlags, FileAttributes, FileInformation, FileInformationClass,
+    self, AccessMask, BasicChange, DispositionFlags, FileAttributes, FileInformation, FileInformationClass,
     FileSystemAttributes, FileSystemInformation, FileSystemInformationClass, FileTime, RenameFlags,
     RenameRequest, SecurityDescriptor, SecurityInformation, Sid, StreamEntry, VolumeObjectId, short_name,
 };
@@ -134,7 +135,7 @@ impl<E: Environment> Server<E> {
             created: metadata.created,
             accessed: metadata.accessed,
             modified: metadata.modified,
-            changed: metadata.modified,
+            changed: open.changed(&metadata),
             attributes: metadata.attributes,
             size: metadata.size,
             allocated: metadata.allocated,
@@ -354,6 +355,23 @@ impl<E: Environment> Server<E> {
                 modified: time(change.modified),
             },
         )?;
+        let mut filter = 0;
+        for (bit, set) in [
+            (filter::ATTRIBUTES, attributes.is_some()),
+            (filter::CREATION, change.created > 0),
+            (filter::LAST_ACCESS, change.accessed > 0),
+            (filter::LAST_WRITE, change.modified > 0),
+        ] {
+            if set {
+                filter |= bit;
+            }
+        }
+        self.note_change(open, filter);
+        if change.changed > 0
+            && let Some(file) = self.state.lock().files.get_mut(open.file)
+        {
+            file.change_time = change.changed as u64;
+        }
         if change.modified != 0 {
             let mut state = self.state.lock();
             if let Some(handle) = state.handles.get_mut(open.handle) {
@@ -382,6 +400,7 @@ impl<E: Environment> Server<E> {
         if current != size {
             open.volume.set_size(open.node, size)?;
             self.note_write(open);
+            self.note_change(open, filter::SIZE | filter::LAST_WRITE);
         }
         Ok(())
     }
@@ -412,6 +431,9 @@ impl<E: Environment> Server<E> {
         } else {
             let file = state.files.get_mut(open.file).ok_or(NtStatus::FILE_CLOSED)?;
             file.set(OpenFile::<NodeOf<E>>::DELETE_PENDING, delete);
+            if delete {
+                state.end_watches_of_deleted(open.file);
+            }
         }
         Ok(())
     }
@@ -445,8 +467,26 @@ impl<E: Environment> Server<E> {
         if !same {
             self.check_rename_target(open, &target.units, replace)?;
         }
+        self.check_parent(open, &path)?;
         self.store_write_time(open)?;
-        Ok(open.volume.rename(open.node, &target.units, replace)?)
+        open.volume.rename(open.node, &target.units, replace)?;
+        self.note_rename(open, &path, &target.units);
+        Ok(())
+    }
+
+    /// Renaming opens the directory to write in it, and shares it for reading and writing only.
+    fn check_parent(&self, open: &Open<E::Volume>, path: &[u16]) -> Result<(), NtStatus> {
+        let Some(parent) = names::parent(path) else { return Ok(()) };
+        let node = open.volume.open(parent)?;
+        let metadata = open.volume.metadata(node);
+        let _ = open.volume.close(node);
+        let metadata = metadata?;
+        let state = self.state.lock();
+        let volume = state.files.get(open.file).map(|file| file.volume).ok_or(NtStatus::FILE_CLOSED)?;
+        match state.find_file(volume, metadata.file_id) {
+            Some(parent) => state.check_open(parent, AccessMask::WRITE_DATA, SHARE_READ | SHARE_WRITE),
+            None => Ok(()),
+        }
     }
 
     /// A directory with open files in it is not renamed.

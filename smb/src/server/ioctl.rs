@@ -70,10 +70,9 @@ impl<E: Environment> Server<E> {
             }
             control::QUERY_NETWORK_INTERFACE_INFO => return Err(NtStatus::NOT_SUPPORTED),
             control::PIPE_WAIT => return Err(NtStatus::OBJECT_NAME_NOT_FOUND),
+            control::CREATE_OR_GET_OBJECT_ID => self.object_id(request, &parsed)?,
             _ => {
-                if parsed.file_id != FileId::PREVIOUS {
-                    self.open_file(request, parsed.file_id, Operation::Any)?;
-                }
+                self.open_file(request, parsed.file_id, Operation::Any)?;
                 return Err(NtStatus::INVALID_DEVICE_REQUEST);
             }
         };
@@ -94,6 +93,22 @@ impl<E: Environment> Server<E> {
         writer.bytes(&RESUME_KEY_MARK);
         writer.u32(0);
         writer.u32(0);
+        Ok(output)
+    }
+
+    /// FSCTL_CREATE_OR_GET_OBJECT_ID (MS-FSCC 2.3.1): made of the volume's and the file's number.
+    fn object_id(&self, request: &Request<'_>, parsed: &wire::Request<'_>) -> Result<Vec<u8>, NtStatus> {
+        let open = self.open_file(request, parsed.file_id, Operation::Any)?;
+        if parsed.maximum_output < 64 {
+            return Err(NtStatus::BUFFER_TOO_SMALL);
+        }
+        let volume = u64::from(open.volume.information().serial);
+        let mut output = Vec::new();
+        let mut writer = Writer::new(&mut output);
+        for (high, low) in [(volume, open.file_id), (volume, 0), (volume, open.file_id), (0, 0)] {
+            writer.u64(low);
+            writer.u64(high);
+        }
         Ok(output)
     }
 
@@ -126,6 +141,7 @@ impl<E: Environment> Server<E> {
             session: request.session,
             tree: Some(tree),
             previous_file: None,
+            used_file: core::cell::Cell::new(None),
             last: request.last,
             encrypted: request.encrypted,
             sign_with: None,

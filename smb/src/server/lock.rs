@@ -159,7 +159,7 @@ impl<V: Volume> State<V> {
             if self.handles.get(handle).is_none_or(|handle| handle.file != file) {
                 continue;
             }
-            let WaitKind::Lock(element) = entry.kind;
+            let WaitKind::Lock(element) = entry.kind else { continue };
             match self.add_lock(file, handle, &element) {
                 Ok(false) => {}
                 Ok(true) => {

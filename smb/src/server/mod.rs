@@ -13,6 +13,7 @@ mod ioctl;
 mod lock;
 mod names;
 mod negotiate;
+mod notify;
 mod reply;
 mod session;
 mod state;

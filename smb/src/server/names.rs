@@ -17,20 +17,19 @@ pub(crate) struct Path {
     pub units: Vec<u16>,
     /// It ended in a separator: only a directory will do.
     pub directory: bool,
-    /// It named the data stream: only a file will do.
-    pub file: bool,
 }
 
 /// Checks a path of CREATE or of a rename.
 ///
 /// # Errors
-/// As [`ParsedPath::parse`], and OBJECT_NAME_INVALID for a named stream.
+/// As [`ParsedPath::parse`], and OBJECT_NAME_INVALID for a stream, the unnamed one included: where there are none,
+/// a colon is no part of a name.
 pub(crate) fn parse(name: &[u16]) -> Result<Path, NtStatus> {
     let parsed = ParsedPath::parse(name)?;
-    if parsed.stream.is_some() {
+    if parsed.stream.is_some() || parsed.data_stream {
         return Err(NtStatus::OBJECT_NAME_INVALID);
     }
-    Ok(Path { units: parsed.path, directory: parsed.trailing_separator, file: parsed.data_stream })
+    Ok(Path { units: parsed.path, directory: parsed.trailing_separator })
 }
 
 /// The path of the directory that `path` lies in; `None` for the root.
@@ -75,6 +74,6 @@ mod tests {
         assert!(!is_below(&units("a"), &units("a")));
         assert!(is_below(&units("a"), &[]));
         assert_eq!(parse(&units("a:b")).unwrap_err(), NtStatus::OBJECT_NAME_INVALID);
-        assert!(parse(&units("a::$DATA")).unwrap().file);
+        assert_eq!(parse(&units("a::$DATA")).unwrap_err(), NtStatus::OBJECT_NAME_INVALID);
     }
 }

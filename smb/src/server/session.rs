@@ -267,9 +267,6 @@ impl<E: Environment> Server<E> {
             {
                 connection.sessions = connection.sessions.saturating_sub(1);
             }
-            for id in state.waiting_where(|waiting| waiting.session == session) {
-                state.complete(id, NtStatus::CANCELLED, None);
-            }
             let trees: Vec<_> =
                 state.trees.iter().filter(|(_, tree)| tree.session == session).map(|(id, _)| id).collect();
             let setups: Vec<_> =

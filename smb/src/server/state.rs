@@ -33,6 +33,8 @@ pub(crate) struct State<V: Volume> {
     /// Parked requests that can go on; the worker that finds them runs them.
     pub resumable: VecDeque<Id<Waiting<V::Node>>>,
     pub counters: Counters,
+    /// Handles that watch a directory.
+    pub watches: u32,
     /// Connections with new replies that the environment has not been told of.
     pub ready: Vec<Id<ConnectionMarker>>,
 }
@@ -71,6 +73,7 @@ impl<V: Volume> State<V> {
             waiting: Arena::new(limits.waiting_requests),
             resumable: VecDeque::new(),
             counters: Counters::default(),
+            watches: 0,
             ready: Vec::new(),
         }
     }
@@ -109,6 +112,7 @@ impl<V: Volume> State<V> {
             node,
             file_id,
             write_time: 0,
+            change_time: 0,
             first_handle: None,
             hash_next: *bucket,
             locks: None,
@@ -164,8 +168,10 @@ impl<V: Volume> State<V> {
                 }
             }
         }
-        if let Some(extra) = handle.extra {
-            self.extras.remove(extra);
+        if let Some(extra) = handle.extra.and_then(|extra| self.extras.remove(extra))
+            && extra.watch.is_some()
+        {
+            self.watches = self.watches.saturating_sub(1);
         }
         Some(handle)
     }
@@ -360,6 +366,8 @@ pub(crate) struct OpenFile<N> {
     pub file_id: u64,
     /// The time of the last write that the volume has not been told, or 0.
     pub write_time: u64,
+    /// A change time that a client set, or 0: volumes keep none, so it lasts as long as the file is open.
+    pub change_time: u64,
     pub first_handle: Option<Id<Handle<N>>>,
     pub hash_next: Option<Id<OpenFile<N>>>,
     /// Its byte-range locks, in a list.
@@ -475,6 +483,8 @@ impl<N> Handle<N> {
 pub(crate) struct Extra {
     pub search: Option<super::directory::Search>,
     pub position: u64,
+    /// CHANGE_NOTIFY was asked for.
+    pub watch: Option<alloc::boxed::Box<super::notify::Watch>>,
 }
 
 /// Bytes of a session, asserted to be at most 300 on the board.

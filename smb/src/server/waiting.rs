@@ -31,6 +31,8 @@ pub(crate) struct Waiting<N> {
 pub(crate) enum WaitKind {
     /// A byte range.
     Lock(wire::lock::Element),
+    /// A change in a directory: bytes of the largest answer.
+    Notify(u32),
 }
 
 impl<V: Volume> State<V> {
@@ -88,6 +90,7 @@ impl<V: Volume> State<V> {
         body: Option<&dyn Fn(&mut Writer<'_>)>,
     ) {
         let Some(waiting) = self.waiting.get(id) else { return };
+        log::trace!("{} (async {:#x}) answers {status:?}", header.message_id, id.raw());
         let (connection, session, signed, encrypted) =
             (waiting.connection, waiting.session, waiting.signed, waiting.encrypted);
         header.flags = (header.flags & Flags::PRIORITY) | Flags::ASYNCHRONOUS;
@@ -132,12 +135,14 @@ impl<V: Volume> State<V> {
             let id = Id::from_raw(u32::try_from(header.tree_or_asynchronous).ok()?)?;
             return self.waiting.get(id).filter(|waiting| waiting.connection == connection).map(|_| id);
         }
-        self.waiting
-            .iter()
-            .find(|(_, waiting)| {
-                waiting.connection == connection && waiting.header.message_id == header.message_id
-            })
-            .map(|(id, _)| id)
+        let own = self.waiting.iter().filter(|(_, waiting)| waiting.connection == connection);
+        if header.message_id == 0 {
+            // Samba's client library leaves the number out and means the request sent last. No request that waits can
+            // have this number: it was the NEGOTIATE's.
+            return own.max_by_key(|(_, waiting)| waiting.header.message_id).map(|(id, _)| id);
+        }
+        let mut own = own;
+        own.find(|(_, waiting)| waiting.header.message_id == header.message_id).map(|(id, _)| id)
     }
 
     /// The parked requests that `matches` picks.
@@ -149,6 +154,7 @@ impl<V: Volume> State<V> {
 impl<E: Environment> Server<E> {
     /// CANCEL: no answer of its own; the request it names ends with STATUS_CANCELLED if it still waits.
     pub(super) fn cancel(&self, connection: Id<ConnectionMarker>, header: &Header) {
+        log::trace!("cancel of {} {:#x} {:?}", header.message_id, header.tree_or_asynchronous, header.flags);
         let mut state = self.state.lock();
         if let Some(id) = state.find_waiting(connection, header) {
             state.complete(id, NtStatus::CANCELLED, None);
@@ -161,6 +167,7 @@ impl<E: Environment> Server<E> {
             let status = match state.waiting.get(id).map(|waiting| &waiting.kind) {
                 // MS-FSA 2.1.5.9: closing the file cancels its lock requests; Windows says so in this way.
                 Some(WaitKind::Lock(_)) => NtStatus::RANGE_NOT_LOCKED,
+                Some(WaitKind::Notify(_)) => NtStatus::NOTIFY_CLEANUP,
                 None => continue,
             };
             state.complete(id, status, None);

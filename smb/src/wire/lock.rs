@@ -32,7 +32,7 @@ pub struct Request {
     pub sequence: u32,
     /// The file.
     pub file_id: FileId,
-    /// At least one element.
+    /// Its elements; there should be one at least.
     pub elements: Vec<Element>,
 }
 
@@ -40,13 +40,13 @@ impl Request {
     /// Reads a request.
     ///
     /// # Errors
-    /// `Malformed` when there is no element, or fewer than the count says.
+    /// `Malformed` when there are fewer elements than the count says.
     pub fn parse(message: &[u8]) -> Result<Self, Malformed> {
         let mut reader = super::body(message, 48)?;
         let count = usize::from(reader.u16()?);
         let sequence = reader.u32()?;
         let file_id = FileId::parse(&mut reader)?;
-        if count == 0 || count > reader.remaining() / 24 {
+        if count > reader.remaining() / 24 {
             return Err(Malformed);
         }
         let mut elements = Vec::with_capacity(count);
