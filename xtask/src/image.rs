@@ -162,7 +162,11 @@ fn compile(options: &Options, package: &str, binary: &str, features: &str) -> Re
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .args(["build", "--release", "--package", package, "--bin", binary, "--target", TARGET])
-        .args(["-Zbuild-std=core,alloc", "-Zbuild-std-features=compiler-builtins-mem", "-Zjson-target-spec"]);
+        .args([
+            "-Zbuild-std=core,alloc",
+            "-Zbuild-std-features=compiler-builtins-mem,optimize_for_size",
+            "-Zjson-target-spec",
+        ]);
     if !features.is_empty() {
         command.args(["--features", features]);
     }
