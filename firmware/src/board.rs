@@ -175,6 +175,12 @@ pub trait FrameReceiver {
     /// none waits. Does not take it: the same frame is returned until [`pop`](Self::pop).
     fn front(&mut self) -> Option<&[u8]>;
 
+    /// The two oldest frames, when two are known to wait, so that a first one which the second makes needless can be
+    /// dropped. A port that cannot tell says `None`.
+    fn front_pair(&mut self) -> Option<(&[u8], &[u8])> {
+        None
+    }
+
     /// Gives the oldest frame's buffer back to the ring. Cheap: the chip is told at the next [`NetworkPort::kick`].
     fn pop(&mut self);
 }

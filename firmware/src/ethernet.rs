@@ -71,7 +71,11 @@ impl<C: EthernetController + 'static> NetworkPort for EthernetPort<C> {
 
 impl<R: drivers::ethernet::FrameReceiver> FrameReceiver for R {
     fn front(&mut self) -> Option<&[u8]> {
-        drivers::ethernet::FrameReceiver::front(self).map(|frame| &*frame)
+        drivers::ethernet::FrameReceiver::front(self)
+    }
+
+    fn front_pair(&mut self) -> Option<(&[u8], &[u8])> {
+        drivers::ethernet::FrameReceiver::front_pair(self)
     }
 
     fn pop(&mut self) {

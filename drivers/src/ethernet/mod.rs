@@ -95,7 +95,10 @@ pub struct Statistics {
 pub trait FrameReceiver {
     /// The oldest frame, 14 to [`FRAME_MAXIMUM`] bytes without its checksum, where the chip put it; `None` when none waits.
     /// It stays the oldest until [`pop`](Self::pop).
-    fn front(&mut self) -> Option<&mut [u8]>;
+    fn front(&mut self) -> Option<&[u8]>;
+
+    /// The two oldest frames, when two are known to wait: to see whether the second makes the first needless.
+    fn front_pair(&mut self) -> Option<(&[u8], &[u8])>;
 
     /// Gives the oldest frame's buffer back to the chip; nothing when there is none.
     fn pop(&mut self);

@@ -75,10 +75,17 @@ impl SharedMemory {
     /// The `length` bytes at `offset` as they are. Only for what the chip does not touch meanwhile: a frame it has
     /// completed, or a block it has not been given yet. (A chip that writes there all the same garbles the frame's
     /// contents; it cannot change where the slice lies or ends.)
-    pub fn bytes(&mut self, offset: usize, length: usize) -> &mut [u8] {
+    pub fn bytes(&self, offset: usize, length: usize) -> &[u8] {
         assert!(length <= self.length && offset <= self.length - length);
-        // SAFETY: within the allocation, initialised since `allocate` (zeroed), and borrowed from `&mut self`, so the CPU's
-        // only reference to it.
+        // SAFETY: within the allocation, initialised since `allocate` (zeroed), and borrowed from `&self`, so the CPU does
+        // not write to it meanwhile.
+        unsafe { core::slice::from_raw_parts(self.base.as_ptr().add(offset), length) }
+    }
+
+    /// The same, to be written.
+    pub fn bytes_mut(&mut self, offset: usize, length: usize) -> &mut [u8] {
+        assert!(length <= self.length && offset <= self.length - length);
+        // SAFETY: as above, but borrowed from `&mut self`, so the CPU's only reference to it.
         unsafe { core::slice::from_raw_parts_mut(self.base.as_ptr().add(offset), length) }
     }
 }

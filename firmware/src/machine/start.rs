@@ -173,4 +173,3 @@ fn take_warm_mark() -> bool {
 fn panic(information: &PanicInfo<'_>) -> ! {
     crash::panic(information)
 }
-

@@ -121,6 +121,40 @@ pub(super) fn segment_sum(frame: &[u8], segment: &Segment) -> u64 {
     checksum::add(sum, frame.get(segment.transport..segment.end).unwrap_or_default())
 }
 
+/// Where the TCP header and the addresses before it lie in a frame without IP options, and the segment's length by the IP
+/// header; `None` for anything else.
+fn plain_segment(frame: &[u8]) -> Option<(&[u8; 20], &[u8], usize)> {
+    let (transport, addresses, length) = match frame.get(12..24)? {
+        [0x08, 0x00, 0x45, _, high, low, _, _, fragment, 0, _, 6] if fragment & 0x3F == 0 => {
+            (ETHERNET + 20, ETHERNET + 12, usize::from(u16::from_be_bytes([*high, *low])).checked_sub(20)?)
+        }
+        [0x86, 0xDD, version, _, _, _, high, low, 6, _, _, _] if version >> 4 == 6 => {
+            (ETHERNET + 40, ETHERNET + 8, usize::from(u16::from_be_bytes([*high, *low])))
+        }
+        _ => return None,
+    };
+    // With the ports.
+    Some((frame.get(transport..)?.first_chunk()?, frame.get(addresses..transport + 4)?, length))
+}
+
+/// Whether `first` is an acknowledgement and nothing else, and `second` a later segment of the same connection that
+/// acknowledges more: then the stack need not see `first`. One that acknowledges no more is a sign of loss, and is kept.
+/// (Checksums have not been looked at. If `second` is damaged, an acknowledgement is lost, as one may be.)
+pub(super) fn supersedes(first: &[u8], second: &[u8]) -> bool {
+    let Some((first, first_ends, first_length)) = plain_segment(first) else { return false };
+    let header = usize::from(first[12] >> 4) * 4;
+    // ACK alone, without data.
+    if first[13] != 0x10 || first_length != header {
+        return false;
+    }
+    let Some((second, second_ends, _)) = plain_segment(second) else { return false };
+    if second[13] & FIN_SYN_RST_ACK & !0x01 != 0x10 || first_ends != second_ends {
+        return false;
+    }
+    let acknowledged = |header: &[u8; 20]| u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
+    (acknowledged(second).wrapping_sub(acknowledged(first)) as i32) > 0
+}
+
 /// Looks at a frame received on `port`.
 pub(super) fn look(frame: &[u8], port: u8) -> Look {
     let Some(segment) = segment(frame) else {
@@ -291,5 +325,51 @@ mod tests {
         let mut fragment = good.clone();
         fragment[20] = 0x20;
         assert_eq!(look(&fragment, 1), Look::Other);
+    }
+
+    /// An acknowledgement of `number` with `flags`, its source port and so many bytes of data.
+    fn acknowledgement(number: u32, flags: u8, port: u16, data: usize) -> Vec<u8> {
+        let mut frame = frame();
+        frame.truncate(54);
+        frame.resize(54 + data, 0x55);
+        frame[17] = 40 + data as u8;
+        frame[34..36].copy_from_slice(&port.to_be_bytes());
+        frame[42..46].copy_from_slice(&number.to_be_bytes());
+        frame[46..48].copy_from_slice(&[0x50, flags]);
+        frame
+    }
+
+    #[test]
+    fn an_acknowledgement_is_superseded_by_a_later_one() {
+        let first = acknowledgement(1000, 0x10, 1, 0);
+        let mut padded = first.clone();
+        padded.resize(60, 0);
+        for (second, expected) in [
+            (acknowledgement(1001, 0x10, 1, 0), true),
+            (acknowledgement(1001, 0x18, 1, 50), true),
+            (acknowledgement(1001, 0x11, 1, 0), true),
+            (acknowledgement(1000, 0x10, 1, 0), false),
+            (acknowledgement(999, 0x10, 1, 0), false),
+            (acknowledgement(0x8000_0000 + 1000, 0x10, 1, 0), false),
+            (acknowledgement(1001, 0x10, 2, 0), false),
+            (acknowledgement(1001, 0x14, 1, 0), false),
+            (acknowledgement(1001, 0x12, 1, 0), false),
+            (acknowledgement(1001, 0x00, 1, 0), false),
+        ] {
+            assert_eq!(supersedes(&first, &second), expected, "{second:02x?}");
+            assert_eq!(supersedes(&padded, &second), expected);
+            for length in 0..54 {
+                assert!(!supersedes(&first[..length], &second));
+                assert!(!supersedes(&first, &second[..length]));
+            }
+        }
+        let late = acknowledgement(5, 0x10, 1, 0);
+        assert!(supersedes(&acknowledgement(0xFFFF_FFFF, 0x10, 1, 0), &late));
+        // Not an acknowledgement and nothing else.
+        for kept in
+            [acknowledgement(1, 0x10, 1, 1), acknowledgement(1, 0x18, 1, 0), acknowledgement(1, 0x11, 1, 0)]
+        {
+            assert!(!supersedes(&kept, &late));
+        }
     }
 }

@@ -119,6 +119,10 @@ impl<P: NetworkPort> Port<P> {
     pub(super) fn look(&mut self, index: u8) -> Option<Look> {
         loop {
             let (receiver, _) = self.hardware.halves();
+            // A burst of segments is answered by a burst of acknowledgements, of which the last says all.
+            while receiver.front_pair().is_some_and(|(first, second)| flow::supersedes(first, second)) {
+                receiver.pop();
+            }
             match flow::look(receiver.front()?, index) {
                 Look::Damaged => {
                     self.damaged = self.damaged.wrapping_add(1);

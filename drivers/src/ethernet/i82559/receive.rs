@@ -38,6 +38,9 @@ pub struct Receiver<'p, R, D> {
     head: u16,
     /// How many descriptors from `head` on hold frames that are known to lie in memory completely.
     ready: u16,
+    /// The length of the frame at `head` when it has been looked at; 0 when not. The one and only: the chip might write
+    /// another into the descriptor later.
+    length: usize,
     /// The descriptor with the EL bit: the newest the chip has been given.
     last: u16,
     /// How many descriptors behind `last` (up to `head`) are empty and not given to the chip yet.
@@ -58,6 +61,7 @@ impl<'p, R: Registers, D: Dma> Receiver<'p, R, D> {
             size,
             head: 0,
             ready: 0,
+            length: 0,
             last: size - 1,
             released: 0,
             stalled: false,
@@ -78,6 +82,7 @@ impl<'p, R: Registers, D: Dma> Receiver<'p, R, D> {
         }
         self.head = 0;
         self.ready = 0;
+        self.length = 0;
         self.released = 0;
         self.last = self.size - 1;
         self.memory.write16(offset(self.last) + BLOCK_COMMAND, COMMAND_END_OF_LIST);
@@ -141,12 +146,31 @@ impl<'p, R: Registers, D: Dma> Receiver<'p, R, D> {
         true
     }
 
-    /// The length of the frame at `head` if it is to be handed on.
-    fn acceptable(&self) -> Option<usize> {
-        let status = self.memory.read16(offset(self.head) + BLOCK_STATUS);
-        // Read once: the chip might write another length later.
-        let count = usize::from(self.memory.read16(offset(self.head) + RECEIVE_COUNT) & RECEIVE_COUNT_MASK);
+    /// The length of the frame in a filled descriptor if it is to be handed on.
+    fn acceptable(&self, index: u16) -> Option<usize> {
+        let status = self.memory.read16(offset(index) + BLOCK_STATUS);
+        let count = usize::from(self.memory.read16(offset(index) + RECEIVE_COUNT) & RECEIVE_COUNT_MASK);
         (status & STATUS_OK != 0 && (FRAME_HEADER..=FRAME_MAXIMUM).contains(&count)).then_some(count)
+    }
+
+    /// Drops what must be dropped until a good frame is at `head`; its length.
+    fn find_front(&mut self) -> Option<usize> {
+        if self.length != 0 {
+            return Some(self.length);
+        }
+        // A bound, so that a chip that completes bad frames for ever cannot hold the task.
+        for _ in 0..self.size {
+            if !self.refill_ready() {
+                break;
+            }
+            if let Some(length) = self.acceptable(self.head) {
+                self.length = length;
+                return Some(length);
+            }
+            self.counts.refused += 1;
+            self.release();
+        }
+        None
     }
 
     /// Gives the descriptor at `head` back.
@@ -154,6 +178,7 @@ impl<'p, R: Registers, D: Dma> Receiver<'p, R, D> {
         self.empty(self.head);
         self.head = self.next(self.head);
         self.ready -= 1;
+        self.length = 0;
         self.released += 1;
         // Each step costs a few stores and a barrier: not for every frame.
         if self.released >= (self.size / 4).min(16) {
@@ -206,28 +231,28 @@ impl<'p, R: Registers, D: Dma> Receiver<'p, R, D> {
 }
 
 impl<R: Registers, D: Dma> FrameReceiver for Receiver<'_, R, D> {
-    fn front(&mut self) -> Option<&mut [u8]> {
-        // A bound, so that a chip that completes bad frames for ever cannot hold the task.
-        for _ in 0..self.size {
-            if !self.refill_ready() {
-                break;
-            }
-            if let Some(length) = self.acceptable() {
-                return Some(self.memory.bytes(offset(self.head) + BLOCK_FRAME, length));
-            }
-            self.counts.refused += 1;
-            self.release();
+    fn front(&mut self) -> Option<&[u8]> {
+        let length = self.find_front()?;
+        Some(self.memory.bytes(offset(self.head) + BLOCK_FRAME, length))
+    }
+
+    fn front_pair(&mut self) -> Option<(&[u8], &[u8])> {
+        let length = self.find_front()?;
+        if self.ready < 2 {
+            return None;
         }
-        None
+        let second = self.next(self.head);
+        let second_length = self.acceptable(second)?;
+        let first = self.memory.bytes(offset(self.head) + BLOCK_FRAME, length);
+        Some((first, self.memory.bytes(offset(second) + BLOCK_FRAME, second_length)))
     }
 
     fn pop(&mut self) {
-        if self.ready == 0 {
+        if self.length == 0 {
             return;
         }
-        let count = self.memory.read16(offset(self.head) + RECEIVE_COUNT) & RECEIVE_COUNT_MASK;
         self.counts.frames += 1;
-        self.counts.bytes += u64::from(count);
+        self.counts.bytes += self.length as u64;
         self.release();
     }
 }

@@ -134,6 +134,25 @@ fn one_interrupt_for_a_burst_and_none_lost() {
 }
 
 #[test]
+fn two_frames_can_be_looked_at() {
+    let (machine, _, mut driver) = started(8, 8);
+    machine.arrive(&frame(1, 60));
+    assert!(driver.halves().0.front_pair().is_none());
+    machine.arrive(&frame(2, 70));
+    machine.arrive_with(&frame(3, 60), STATUS_COMPLETE, 60);
+    let (receiver, _) = driver.halves();
+    receiver.pop();
+    let (first, second) = (frame(2, 70), frame(4, 80));
+    assert!(receiver.front_pair().is_none(), "the second is bad");
+    receiver.pop();
+    machine.arrive(&second);
+    machine.arrive(&first);
+    assert_eq!(receiver.front_pair(), Some((&second[..], &first[..])));
+    assert_eq!(receiver.front(), Some(&second[..]));
+    assert_honest(machine);
+}
+
+#[test]
 fn the_receive_ring_wraps_many_times() {
     for size in [2, 3, 8, 33, 64] {
         for status_first in [false, true] {

@@ -162,7 +162,7 @@ impl<'p, R: Registers, D: Dma> Transmitter<'p, R, D> {
         }
         let block = offset(self.head);
         self.memory.write32(block + BLOCK_STATUS, u32::from(action) << 16);
-        let room = self.memory.bytes(block + BLOCK_PARAMETERS, PARAMETERS_MAXIMUM);
+        let room = self.memory.bytes_mut(block + BLOCK_PARAMETERS, PARAMETERS_MAXIMUM);
         for (place, byte) in room.iter_mut().zip(parameters) {
             *place = byte;
         }
@@ -179,7 +179,7 @@ impl<R: Registers, D: Dma> FrameTransmitter for Transmitter<'_, R, D> {
 
     fn transmit<T>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> T) -> T {
         if self.used == self.size || !(FRAME_HEADER..=FRAME_MAXIMUM).contains(&length) {
-            return fill(self.memory.bytes(offset(self.size) + FRAME, length.min(FRAME_MAXIMUM)));
+            return fill(self.memory.bytes_mut(offset(self.size) + FRAME, length.min(FRAME_MAXIMUM)));
         }
         let block = offset(self.head);
         let descriptor = self.memory.bus_address(block + DESCRIPTOR);
@@ -192,7 +192,7 @@ impl<R: Registers, D: Dma> FrameTransmitter for Transmitter<'_, R, D> {
         self.memory.write32(block + DESCRIPTOR, frame);
         // The length is at most 1514: 14 bits.
         self.memory.write32(block + DESCRIPTOR + 4, length as u32 | DESCRIPTOR_END_OF_LIST);
-        let result = fill(self.memory.bytes(block + FRAME, length));
+        let result = fill(self.memory.bytes_mut(block + FRAME, length));
         self.counts.frames += 1;
         self.counts.bytes += length as u64;
         self.queue();
