@@ -11,7 +11,7 @@ const MAXIMUM_TRANSFER: u64 = 1 << 20;
 const MAXIMUM_PIECES: usize = 256;
 
 const TIMEOUT_SHORT: u32 = 5_000;
-const TIMEOUT_TRANSFER: u32 = 15_000;
+const TIMEOUT_TRANSFER: u32 = 10_000;
 const TIMEOUT_FLUSH: u32 = 30_000;
 /// A disk may take this long to spin up, in pauses of half a second.
 const BECOMING_READY_TRIES: u32 = 60;
@@ -620,6 +620,13 @@ fn judge_sense(
         (SenseKey::IllegalRequest, (0x25, _)) => Verdict::Failed(DiskError::Gone),
         (SenseKey::IllegalRequest, _) => Verdict::Failed(DiskError::Unsupported),
         (SenseKey::DataProtect, _) => Verdict::Failed(DiskError::WriteProtected),
+        // A disk that aborts the same command again and again, alone on the bus, can't do it with these blocks. So does
+        // QEMU's for every error of the host's file, with 00/06 "I/O process terminated".
+        (SenseKey::AbortedCommand, _) => {
+            patience.exclusive = true;
+            let block = sense.block();
+            spend(&mut patience.medium, Verdict::Again, DiskError::Medium { block })
+        }
         _ => {
             patience.exclusive = true;
             spend(&mut patience.aborted, Verdict::Again, DiskError::Protocol)

@@ -11,8 +11,8 @@ use core::fmt::Write;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use drivers::scsi::{
-    self, Adapter, Command, Configuration, Data, Direction, DiskError, Outcome, Port, Request, ScriptsRam,
-    Segment, SubmitError, Tag, Transport,
+    self, Adapter, Command, Configuration, Data, Direction, DiskError, Outcome, Port, Request, Segment,
+    SubmitError, Tag, Transport,
 };
 use firmware::board::{Disk, DiskIdentity, events};
 use firmware::scheduler::{self, Event, WaitQueue};
@@ -33,6 +33,12 @@ const SETTLE: u32 = 250;
 /// Microseconds after which a thread that found no room asks again, whatever happened.
 const ROOM_PATIENCE: u64 = 1_000_000;
 
+/// How long the channel's task goes on looking after the last command, in the driver's milliseconds. Less than any
+/// command's time-out.
+const LINGER: u64 = 1000;
+/// Pieces of memory of a command that need no allocation.
+const FEW_PIECES: usize = 16;
+
 /// The driver's milliseconds: 1,024 microseconds each, which saves a 64-bit division for every command.
 fn milliseconds() -> u64 {
     clock::now() >> 10
@@ -48,9 +54,12 @@ struct Waiter {
 pub struct Channel {
     adapter: Mutex<Adapter<Mmio, BoardDma>>,
     port: Arc<Port<Mmio>>,
+    name: &'static str,
     event: u32,
     /// Who waits for which command.
     waiters: UnsafeCell<[Option<*const Waiter>; Tag::LIMIT]>,
+    /// When the channel's task looks at the latest, in the driver's milliseconds.
+    watched: Cell<u64>,
     /// Threads whose command found no room.
     room: WaitQueue,
     errors: AtomicU32,
@@ -79,8 +88,8 @@ pub fn start(bus: &Bus, warm: bool) -> Vec<&'static Channel> {
         };
         let Some(registers) = bus.registers(device, 1) else { continue };
         bus.enable_bus_master(device);
-        let window = bus.registers(device, 2);
-        let ram = window.as_ref().map(|window| ScriptsRam { registers: window, bus_address: window.base() });
+        // The program runs from host memory: QEMU fetches it from there in half the time that its chip's own RAM takes.
+        let ram = None;
         let configuration = Configuration { name, reset_bus: warm, settle_milliseconds: SETTLE };
         let adapter = match Adapter::new(registers, ram, bus.dma(), configuration) {
             Ok(adapter) => adapter,
@@ -92,8 +101,10 @@ pub fn start(bus: &Bus, warm: bool) -> Vec<&'static Channel> {
         let channel: &'static Channel = Box::leak(Box::new(Channel {
             port: adapter.port(),
             adapter: Mutex::new(adapter),
+            name,
             event: events::DISK << channels.len(),
             waiters: UnsafeCell::new([None; Tag::LIMIT]),
+            watched: Cell::new(u64::MAX),
             room: WaitQueue::new(),
             errors: AtomicU32::new(0),
         }));
@@ -123,8 +134,13 @@ impl Channel {
                 waiter.ended.signal();
             }
         });
-        let deadline = adapter.deadline();
+        let mut deadline = adapter.deadline();
+        if deadline.is_none() && freed {
+            // Where there was a command there will be another: the task need not be told of its time-out then.
+            deadline = Some(milliseconds() + LINGER);
+        }
         drop(adapter);
+        self.watched.set(deadline.unwrap_or(u64::MAX));
         if freed {
             self.room.wake_all();
         }
@@ -159,8 +175,10 @@ impl Channel {
                 }
             }
         }
-        // The channel's task has a new time-out to watch.
-        ppc750_nas::interrupts::post(self.event);
+        if self.watched.get() > milliseconds() + u64::from(command.timeout_milliseconds) {
+            // The channel's task has a new time-out to watch.
+            ppc750_nas::interrupts::post(self.event);
+        }
         waiter.ended.wait();
         waiter.outcome.get()
     }
@@ -169,22 +187,36 @@ impl Channel {
 impl Transport for &'static Channel {
     fn execute(&self, request: Request<'_, '_>) -> Outcome {
         let segment = |pointer: *mut u8, length: usize| Segment { pointer, length: length as u32 };
-        let (direction, segments): (_, Vec<Segment>) = match request.data {
-            Data::None => (Direction::None, Vec::new()),
-            Data::FromTarget(pieces) => (
-                Direction::FromTarget,
-                pieces.iter_mut().map(|piece| segment(piece.as_mut_ptr(), piece.len())).collect(),
-            ),
-            Data::ToTarget(pieces) => (
-                Direction::ToTarget,
-                pieces.iter().map(|piece| segment(piece.as_ptr().cast_mut(), piece.len())).collect(),
-            ),
+        let mut few = [segment(core::ptr::null_mut(), 0); FEW_PIECES];
+        let mut many = Vec::new();
+        let mut collect = |count: usize, pieces: &mut dyn Iterator<Item = Segment>| {
+            if count > FEW_PIECES {
+                many = pieces.collect();
+            } else {
+                for (place, piece) in few.iter_mut().zip(pieces) {
+                    *place = piece;
+                }
+            }
+            count
         };
+        let (direction, count) = match request.data {
+            Data::None => (Direction::None, 0),
+            Data::FromTarget(pieces) => {
+                let count = pieces.len();
+                let mut list = pieces.iter_mut().map(|piece| segment(piece.as_mut_ptr(), piece.len()));
+                (Direction::FromTarget, collect(count, &mut list))
+            }
+            Data::ToTarget(pieces) => {
+                let mut list = pieces.iter().map(|piece| segment(piece.as_ptr().cast_mut(), piece.len()));
+                (Direction::ToTarget, collect(pieces.len(), &mut list))
+            }
+        };
+        let segments = few.get(..count).unwrap_or(&many);
         self.run(&Command {
             target: request.target,
             descriptor: request.descriptor,
             direction,
-            segments: &segments,
+            segments,
             tagged: request.tagged,
             exclusive: request.exclusive,
             timeout_milliseconds: request.timeout_milliseconds,
@@ -200,22 +232,36 @@ impl Transport for &'static Channel {
 struct ScsiDisk {
     disk: scsi::Disk<&'static Channel>,
     channel: &'static Channel,
+    /// The last answer was a failure of this kind of the whole disk: only the first of a row is worth a line of the log.
+    failing: Cell<Option<DeviceError>>,
 }
+
+// SAFETY: threads are cooperative and run on the only CPU; `failing` is not touched by interrupt handlers.
+unsafe impl Sync for ScsiDisk {}
+// SAFETY: as above.
+unsafe impl Send for ScsiDisk {}
 
 impl ScsiDisk {
     fn answer(&self, result: Result<(), DiskError>, what: &str) -> Result<(), DeviceError> {
-        result.map_err(|error| {
-            self.channel.errors.fetch_add(1, Ordering::Relaxed);
-            log::error!("disk {}: {what}: {error}", self.disk.target());
-            match error {
-                DiskError::Medium { .. } => DeviceError::Medium,
-                DiskError::WriteProtected => DeviceError::WriteProtected,
-                DiskError::TimedOut => DeviceError::TimedOut,
-                DiskError::Gone | DiskError::Changed | DiskError::NoMedium => DeviceError::Gone,
-                DiskError::OutOfRange => DeviceError::OutOfRange,
-                _ => DeviceError::Failed,
+        let Err(error) = result else {
+            if self.failing.take().is_some() {
+                log::info!("{}, disk {}: works again", self.channel.name, self.disk.target());
             }
-        })
+            return Ok(());
+        };
+        self.channel.errors.fetch_add(1, Ordering::Relaxed);
+        let answer = match error {
+            DiskError::Medium { .. } => DeviceError::Medium,
+            DiskError::WriteProtected => DeviceError::WriteProtected,
+            DiskError::TimedOut => DeviceError::TimedOut,
+            DiskError::Gone | DiskError::Changed | DiskError::NoMedium => DeviceError::Gone,
+            DiskError::OutOfRange => DeviceError::OutOfRange,
+            _ => DeviceError::Failed,
+        };
+        if answer == DeviceError::Medium || self.failing.replace(Some(answer)) != Some(answer) {
+            log::error!("{}, disk {}: {what}: {error}", self.channel.name, self.disk.target());
+        }
+        Err(answer)
     }
 }
 
@@ -248,7 +294,7 @@ pub fn find(channel: &'static Channel) -> Option<Disk> {
             Ok(disk) => Some(disk),
             Err(DiskError::Gone) => None,
             Err(error) => {
-                log::error!("disk {target}: {error}");
+                log::error!("{}, disk {target}: {error}", channel.name);
                 None
             }
         }
@@ -259,5 +305,5 @@ pub fn find(channel: &'static Channel) -> Option<Disk> {
     let _ = write!(identity.model, "{} {}", found.vendor, found.product);
     let _ = identity.revision.push_str(&found.revision);
     let _ = identity.serial.push_str(&found.serial);
-    Some(Disk { device: Arc::new(ScsiDisk { disk, channel }), identity })
+    Some(Disk { device: Arc::new(ScsiDisk { disk, channel, failing: Cell::new(None) }), identity })
 }
