@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use smb::crypto::{Cipher, KeyDerivation, PreauthenticationHash, SessionKeys, SigningAlgorithm};
-use smb::environment::{Authentication, Environment, ExchangeId, Identity, UserId};
+use smb::environment::{Authentication, Environment, ExchangeId, Identity, UserId, Volume};
 use smb::fscc::FileTime;
 use smb::memory::MemoryVolume;
 use smb::status::NtStatus;
@@ -127,6 +127,10 @@ struct Client {
     session_hash: PreauthenticationHash,
     keys: Option<SessionKeys>,
     nonce: u64,
+    /// Ids of messages that went out signed or encrypted.
+    protected: Vec<u64>,
+    /// Sessions of guests and of nobody in particular, which have no keys to protect anything with.
+    anonymous: Vec<u64>,
 }
 
 fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -187,6 +191,35 @@ impl Client {
         *message = out;
     }
 
+    /// Notes the ids in a message that goes out protected.
+    fn note_protected(&mut self, message: &[u8]) {
+        for element in elements(message) {
+            self.protected.push(u64::from_le_bytes(element[24..32].try_into().unwrap()));
+        }
+    }
+
+    /// Requests that succeeded, and were no part of setting a session up, must have been protected as the server demands,
+    /// and so must be the answer.
+    fn check(&self, options: u8, reply: &[u8]) {
+        let sealed = reply.starts_with(b"\xFDSMB");
+        let demands = option::SIGNING_REQUIRED | option::ENCRYPTION_REQUIRED;
+        if sealed || options & demands == 0 {
+            return;
+        }
+        for element in elements(reply) {
+            let status = u32::from_le_bytes(element[8..12].try_into().unwrap());
+            let id = u64::from_le_bytes(element[24..32].try_into().unwrap());
+            let session = u64::from_le_bytes(element[40..48].try_into().unwrap());
+            let set_up = matches!(element[12], 0 | 1 | 13);
+            if set_up || status >= 0xC000_0000 || id == u64::MAX || self.anonymous.contains(&session) {
+                continue;
+            }
+            assert!(options & option::ENCRYPTION_REQUIRED == 0, "answered in the clear");
+            assert!(self.protected.contains(&id), "an unsigned request succeeded");
+            assert!(element[16] & 8 != 0, "an unsigned answer");
+        }
+    }
+
     /// Learns from what was sent and what came back.
     fn learn(&mut self, request: &[u8], reply: &[u8]) -> Option<()> {
         let mut reply = reply.to_vec();
@@ -224,6 +257,9 @@ impl Client {
                     self.session_hash = self.negotiate_hash.clone();
                     self.session = session;
                 }
+                if status == 0 && u16::from_le_bytes(number(&reply, 66)?) & 3 != 0 {
+                    self.anonymous.push(session);
+                }
                 self.session_hash.update(request);
                 if status != 0 {
                     self.session_hash.update(&reply);
@@ -253,6 +289,20 @@ impl Client {
         };
         self.keys = Some(SessionKeys::derive(&SESSION_KEY, derivation, signing, cipher));
     }
+}
+
+/// The elements of a compound, those that have a header.
+fn elements(message: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(message);
+    core::iter::from_fn(move || {
+        let element = rest.take().filter(|element| element.len() >= 64)?;
+        match u32::from_le_bytes(element[20..24].try_into().unwrap()) as usize {
+            0 => {}
+            next => rest = element.get(next..),
+        }
+        Some(element)
+    })
+    .take(64)
 }
 
 /// The target.
@@ -328,6 +378,9 @@ pub fn serve(data: &[u8], watch: &mut Watch<'_>) {
             client.sign(&mut message);
         }
         let plain = message.clone();
+        if flags & (step::SIGN | step::SEAL) != 0 && client.keys.is_some() {
+            client.note_protected(&plain);
+        }
         if flags & step::SEAL != 0 {
             client.seal(&mut message);
         }
@@ -342,6 +395,7 @@ pub fn serve(data: &[u8], watch: &mut Watch<'_>) {
                 assert_eq!(bytes.len(), reply.wire_length());
                 assert!(bytes.len() < 1 << 21 && bytes.len() >= 64);
                 client.learn(&plain, &bytes);
+                client.check(options, &bytes);
                 replies.push(bytes);
             }
         }
@@ -357,4 +411,15 @@ pub fn serve(data: &[u8], watch: &mut Watch<'_>) {
     assert_eq!((left.connections, left.sessions, left.trees), (0, 0, 0), "{left:?}");
     assert_eq!((left.open_files, left.handles, left.locks, left.waiting), (0, 0, 0, 0), "{left:?}");
     assert_eq!(volume.uses(), 0, "a node was not given back");
+    if options & option::READ_ONLY != 0 {
+        let mut count = 0;
+        let root = volume.open(&[]).unwrap();
+        volume
+            .list(root, 0, &mut |_| {
+                count += 1;
+                true
+            })
+            .unwrap();
+        assert_eq!(count, 0, "a share that can only be read was changed");
+    }
 }

@@ -5,6 +5,7 @@
 
 mod derivation;
 mod preauthentication;
+mod sha512;
 mod signing;
 mod transform;
 

@@ -1,6 +1,6 @@
 //! The hash over all messages before authentication is complete (MS-SMB2 3.1.4.2, SMB 3.1.1).
 
-use sha2::{Digest, Sha512};
+use super::sha512::Sha512;
 
 /// A SHA-512 chain: each message's hash is taken over the hash so far and the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +21,11 @@ impl PreauthenticationHash {
     /// Like [`PreauthenticationHash::update`] for a message in pieces.
     pub fn update_pieces<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>) {
         let mut hash = Sha512::new();
-        hash.update(self.0);
+        hash.update(&self.0);
         for piece in pieces {
             hash.update(piece);
         }
-        self.0 = hash.finalize().into();
+        self.0 = hash.finish();
     }
 
     /// The hash so far.
