@@ -4,8 +4,6 @@ use core::arch::asm;
 
 /// External and decrementer interrupts are taken.
 pub const MSR_EE: u32 = 0x8000;
-/// The floating-point registers are usable: only the copy routines do.
-pub const MSR_FP: u32 = 0x2000;
 /// Machine checks are exceptions and not a stop.
 pub const MSR_ME: u32 = 0x1000;
 /// Exceptions go to the vectors in the flash.
@@ -19,7 +17,7 @@ pub const MSR_RI: u32 = 0x2;
 /// Power management: stop until an interrupt.
 pub const MSR_POW: u32 = 0x4_0000;
 /// How the machine runs when interrupts are off.
-pub const MSR_NORMAL: u32 = MSR_FP | MSR_ME | MSR_IR | MSR_DR | MSR_RI;
+pub const MSR_NORMAL: u32 = MSR_ME | MSR_IR | MSR_DR | MSR_RI;
 
 /// HID0: MSR[POW] stops the CPU but leaves it snooping the bus, which bus masters need, and the timebase running.
 pub const HID0_DOZE: u32 = 0x0080_0000;

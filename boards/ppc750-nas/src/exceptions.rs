@@ -1,9 +1,9 @@
 //! Exception vectors, the interrupt entry and the fatal entry.
 //!
 //! The vectors lie at 0x100 to 0x1800 in memory, filled at run time: four instructions each. External and decrementer
-//! interrupts go to `interrupt_entry`, which saves what a function call may change (r0, r1, r3-r12, CR, LR, CTR, XER, and
-//! f0-f3, the only floating-point registers in use: the copy routines') to a fixed place, switches to the interrupt stack
-//! and calls the handler with interrupts off. Interrupts therefore never nest. Everything else goes to `fatal_entry`,
+//! interrupts go to `interrupt_entry`, which saves what a function call may change (r0, r1, r3-r12, CR, LR, CTR, XER; no
+//! code uses floating point, and it is off) to a fixed place, switches to the interrupt stack and calls the handler with
+//! interrupts off. Interrupts therefore never nest. Everything else goes to `fatal_entry`,
 //! which saves all registers and reports them: nothing here is expected to fault.
 
 use core::arch::global_asm;
@@ -121,16 +121,12 @@ interrupt_entry:
     stw     7, {iframe}+64(0)
     stw     8, {iframe}+68(0)
     stw     9, {iframe}+72(0)
-    /* Translation on, interrupts off: FP | ME | IR | DR, and RI now that SRR0 and SRR1 are saved. */
+    /* Translation on, interrupts off: ME | IR | DR, and RI now that SRR0 and SRR1 are saved. */
     lis     4, INTERRUPT_STACK@ha
     lwz     4, INTERRUPT_STACK@l(4)
     li      10, {normal}
     mtmsr   10
     isync
-    stfd    0, {iframe}+80(0)
-    stfd    1, {iframe}+88(0)
-    stfd    2, {iframe}+96(0)
-    stfd    3, {iframe}+104(0)
     /* The back chain leads from here to what was interrupted. */
     stw     1, 0(4)
     mr      1, 4
@@ -138,10 +134,6 @@ interrupt_entry:
     /* A reservation of the interrupted code must not survive; the handler's own word is as good as any. */
     li      4, {iframe}+76
     stwcx.  4, 0, 4
-    lfd     0, {iframe}+80(0)
-    lfd     1, {iframe}+88(0)
-    lfd     2, {iframe}+96(0)
-    lfd     3, {iframe}+104(0)
     li      10, {quiet}
     mtmsr   10
     isync

@@ -16,19 +16,16 @@
 //! | `memory_functions` | copies, fills, comparisons, checksums |
 //! | `mmio` | register windows and DMA memory for the drivers |
 //! | `interrupts` | which interrupt input means which event |
+//! | `stacks` | guarded stacks |
 
 #![no_std]
 
-//! | `stacks` | guarded stacks |
 #[cfg(target_arch = "powerpc")]
 pub mod memory_functions;
 pub mod memory_map;
 pub mod ram;
 pub mod time;
 
-#[cfg(target_os = "none")]
-#[cfg(target_os = "none")]
-mod copy;
 #[cfg(target_os = "none")]
 pub mod cpu;
 #[cfg(target_os = "none")]

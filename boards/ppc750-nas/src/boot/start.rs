@@ -29,8 +29,8 @@ reset:
     b       begin
     .fill   (0x3000 - 0x104) / 4, 4, 0x48000000
 begin:
-    /* Translation off, floating point on, exceptions to the flash; data cache off, instruction cache on and empty. */
-    li      3, 0x3040
+    /* Translation off, exceptions to the flash; data cache off, instruction cache on and empty. */
+    li      3, 0x1040
     mtmsr   3
     isync
     li      3, 0
