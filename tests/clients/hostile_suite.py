@@ -78,9 +78,16 @@ def netbios_session_service(options, _work):
     with socket.create_connection((options.host, options.netbios_port), timeout=5) as stream:
         stream.sendall(session_request())
         expect(stream.recv(4)[:1] == b"\x82", "no positive session response")
-        # Keep-alives are allowed anywhere and not answered.
-        stream.sendall(b"\x85\0\0\0" + negotiate())
-        expect(stream.recv(8)[4:8] == b"\xfeSMB", "no answer to NEGOTIATE in a NetBIOS session")
+        stream.sendall(negotiate())
+        answer = stream.recv(65536)
+        expect(answer[4:8] == b"\xfeSMB", "no answer to NEGOTIATE in a NetBIOS session")
+        # Keep-alives are allowed anywhere and not answered (RFC 1002 4.3.7): the connection stays.
+        stream.sendall(b"\x85\0\0\0")
+        stream.settimeout(0.5)
+        try:
+            expect(False, f"a keep-alive got {stream.recv(100)!r}")
+        except TimeoutError:
+            pass
 
 
 @test(limit=120)
