@@ -46,6 +46,7 @@ def arguments():
     parser.add_argument("--files", type=int, default=200, help="files of the tree")
     parser.add_argument("--folders", type=int, default=10, help="folders of the tree")
     parser.add_argument("--clients", type=int, default=8, help="clients in parallel")
+    parser.add_argument("--directory", default="target/nas/test", help="where the disks' images are")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--only", default="", help="tests whose names contain this")
     return parser.parse_args()
@@ -54,9 +55,11 @@ def arguments():
 def main():
     """Runs the marked tests in order; the exit code says whether all passed."""
     options = arguments()
+    # A suite that uses another's helpers does not run its tests.
+    own = [entry for entry in _tests if entry[0].__module__ == "__main__"]
     signal.signal(signal.SIGALRM, _expire)
     failed = 0
-    for function, limit, only_full in _tests:
+    for function, limit, only_full in own:
         name = function.__name__
         if options.only not in name or (only_full and not options.full):
             continue

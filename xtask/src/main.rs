@@ -3,13 +3,17 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod checks;
+mod clients;
 mod elf;
 mod flash;
 mod image;
 mod machine;
 mod negotiate;
+mod outside;
 mod process;
 mod qmp;
+mod report;
 mod run;
 mod settings;
 mod tools;
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
     let result = match command.as_str() {
         "image" => image_command(rest),
         "run" => run::command(rest),
+        "test" => checks::command(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)

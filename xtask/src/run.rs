@@ -81,7 +81,7 @@ fn serve(
     let mut output = std::io::stdout().lock();
     let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
     drop(output);
-    eprint!("answered after {:.1} s{lead}\n", ready.as_secs_f32());
+    eprintln!("answered after {:.1} s{lead}", ready.as_secs_f32());
     if headless {
         eprintln!("the console is {}", options.directory.join("console.sock").display());
     }
@@ -237,11 +237,6 @@ impl Signals {
             }
         });
         Ok(Self(counter))
-    }
-
-    /// None will come.
-    pub fn none() -> Self {
-        Self(Arc::new(AtomicUsize::new(0)))
     }
 
     /// How many have come.

@@ -1,0 +1,402 @@
+//! The image in QEMU, seen from outside: real clients, foreign tools, power cycles, a pulled disk.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::clients::{Target, suite};
+use crate::flash::{self, Provision};
+use crate::machine::{Machine, Options};
+use crate::report::Report;
+use crate::run::{self, Signals};
+use crate::{negotiate, process, settings, tools};
+
+/// From QEMU's start to the first answer: the promise.
+const BOOT_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long writing everything to the disks and switching off may take.
+const POWER_OFF_LIMIT: Duration = Duration::from_secs(30);
+
+/// A console command's time.
+const CONSOLE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Runs all of it; `only` names one client suite to run instead of all.
+pub fn run(report: &mut Report, full: bool, only: Option<&str>) -> Result<(), String> {
+    report.heading("the image in QEMU, driven by real clients");
+    tools::require(&[
+        tools::RUST_SRC,
+        tools::QEMU,
+        tools::SMBCLIENT,
+        tools::FSCK_EXFAT,
+        tools::FSCK_FAT,
+        tools::MTOOLS,
+    ])?;
+    let python = tools::python()?;
+    let signals = Signals::watch()?;
+    let mut bench = Bench { python, full, only: only.map(str::to_string), signals, boots: Vec::new() };
+    let started = Instant::now();
+    let built = flash::build("", false);
+    report.note("the image fits into 1 MiB", started, built.map(|_| ()));
+
+    let directory = settings::output_directory()?.join("test");
+    let _ = std::fs::remove_dir_all(&directory);
+    settings::make_directory(&directory)?;
+    let options = Options {
+        smb_port: free_port()?,
+        netbios_port: free_port()?,
+        smb_port2: free_port()?,
+        nic: "i82559er".into(),
+        qemu_arguments: Vec::new(),
+        directory,
+    };
+    let wanted = run::wanted(&options.directory, None, None, "data".into())?;
+
+    bench.first_power_on(report, &options, &wanted)?;
+    bench.offline(report, &options, &wanted);
+    if bench.only.is_some() {
+        return Ok(());
+    }
+    bench.second_power_on(report, &options, &wanted)?;
+    report.check("cargo xtask run keeps its contract", || contract(&options, &wanted));
+    let fastest = bench.boots.iter().min().copied().unwrap_or(Duration::MAX);
+    let shown: Vec<String> = bench.boots.iter().map(|boot| format!("{:.1}", boot.as_secs_f32())).collect();
+    report.check(
+        &format!("first NEGOTIATE within {} s of power-on ({} s)", BOOT_LIMIT.as_secs(), shown.join(", ")),
+        || {
+            // The best of several: the promise is about the appliance, not about what else this machine does.
+            if fastest <= BOOT_LIMIT {
+                Ok(())
+            } else {
+                Err(format!("the fastest took {:.1} s", fastest.as_secs_f32()))
+            }
+        },
+    );
+    Ok(())
+}
+
+/// What the tests share.
+struct Bench {
+    python: std::path::PathBuf,
+    full: bool,
+    only: Option<String>,
+    signals: Signals,
+    /// From power-on to the first answer, for every boot.
+    boots: Vec<Duration>,
+}
+
+impl Bench {
+    fn target(&self, options: &Options, wanted: &Provision) -> Target {
+        Target {
+            smb_port: options.smb_port,
+            smb_port2: options.smb_port2,
+            netbios_port: options.netbios_port,
+            password: wanted.password.clone(),
+            size: if self.full { 1024 } else { 64 },
+            files: if self.full { 2000 } else { 200 },
+            folders: if self.full { 50 } else { 10 },
+            full: self.full,
+        }
+    }
+
+    /// A machine that answers.
+    fn boot(&mut self, options: &Options, wanted: &Provision) -> Result<Machine, String> {
+        let disk_size = if self.full { 8 << 30 } else { 2 << 30 };
+        run::prepare(options, &flash::firmware()?, wanted, disk_size)?;
+        let mut machine = Machine::start(options)?;
+        machine.serve_console()?;
+        let ready = run::wait_ready(&mut machine, options.smb_port, &self.signals)?;
+        let ready = ready.ok_or_else(|| "interrupted".to_string())?;
+        println!("       first answer after {:.1} s", ready.as_secs_f32());
+        self.boots.push(ready);
+        Ok(machine)
+    }
+
+    /// New disks and a new flash: all the clients.
+    fn first_power_on(
+        &mut self,
+        report: &mut Report,
+        options: &Options,
+        wanted: &Provision,
+    ) -> Result<(), String> {
+        let mut machine = self.boot(options, wanted)?;
+        if self.only.is_none() {
+            report.check("the console shows how everything stands", || console_shows(&machine));
+            report.check("the console's socket", || console_socket(&options.directory));
+            report.check("the second disk becomes FAT32 by the console", || format_fat32(&machine));
+            report.check("at rest QEMU takes under 10 % of a core", || at_rest(&machine));
+        }
+        let target = self.target(options, wanted);
+        let minutes = |number: u64| Duration::from_secs(number * 60 * if self.full { 10 } else { 1 });
+        for (name, limit) in [
+            ("disks", 6),
+            ("smbclient", 5),
+            ("smbprotocol", 4),
+            ("impacket", 3),
+            ("pysmb", 2),
+            ("parallel", 6),
+            ("hostile", 8),
+        ] {
+            if self.signals.count() > 0 {
+                return Err("interrupted".into());
+            }
+            if self.only.as_deref().is_some_and(|only| only != name) {
+                continue;
+            }
+            println!("       {name}");
+            suite(report, &self.python, name, &target, &[], minutes(limit));
+            if !machine.is_running() {
+                return Err(machine.death());
+            }
+        }
+        report.check("nothing has panicked", || quiet(&machine));
+        let end = Instant::now();
+        let result = match machine.power_off(POWER_OFF_LIMIT) {
+            crate::machine::End::PoweredOff => Ok(()),
+            crate::machine::End::Quit => {
+                Err(format!("it did not; the console shows:\n{}", machine.console_tail(10)))
+            }
+        };
+        report.note("poweroff switches off", end, result);
+        Ok(())
+    }
+
+    /// Foreign tools on the disks.
+    fn offline(&self, report: &mut Report, options: &Options, wanted: &Provision) {
+        if self.only.as_deref().is_none_or(|only| only == "disks") {
+            println!("       offline");
+            let directory = options.directory.display().to_string();
+            let target = self.target(options, wanted);
+            // The suite runs in an environment of its own; this tells it where the disks are.
+            let more = ["--directory", directory.as_str()];
+            suite(report, &self.python, "offline", &target, &more, Duration::from_secs(900));
+        }
+    }
+
+    /// The same disks: everything is still there; a reboot; a disk is pulled.
+    fn second_power_on(
+        &mut self,
+        report: &mut Report,
+        options: &Options,
+        wanted: &Provision,
+    ) -> Result<(), String> {
+        let mut machine = self.boot(options, wanted)?;
+        let target = self.target(options, wanted);
+        let limit = Duration::from_secs(if self.full { 1800 } else { 240 });
+        suite(report, &self.python, "disks", &target, &["--only", "find"], limit);
+        suite(report, &self.python, "parallel", &target, &["--only", "what_is_there"], limit);
+
+        report.check("reboot, and it answers again", || {
+            let before = machine.console_text().len();
+            let typed = machine.typist();
+            typed(b"\x03reboot now\r")?;
+            let rebooted =
+                machine.console_wait(before, POWER_OFF_LIMIT, |text| text.contains("boot:").then_some(()));
+            rebooted.ok_or_else(|| {
+                format!("it does not boot; the console shows:\n{}", machine.console_tail(10))
+            })?;
+            answers(options.smb_port, Duration::from_secs(30))
+        });
+        suite(report, &self.python, "disks", &target, &["--only", "find"], limit);
+
+        machine.qmp()?.monitor("drive_del d1")?;
+        println!("       the second disk is pulled");
+        suite(report, &self.python, "pulled", &target, &[], Duration::from_secs(200));
+        report.check("the log names the disk", || {
+            let log = machine.console_command("log 60", CONSOLE_LIMIT)?;
+            let named = log.lines().any(|line| {
+                let line = line.to_lowercase();
+                line.contains("disk 1")
+                    || line.contains("channel 1")
+                    || line.contains("scsi1")
+                    || line.contains("volume 1")
+            });
+            if named { Ok(()) } else { Err(log) }
+        });
+        report.check("nothing has panicked", || quiet(&machine));
+        machine.quit();
+        // The pulled disk's volume may be in any state: the next boots start from new disks.
+        let _ = std::fs::remove_file(options.disk(1));
+        Ok(())
+    }
+}
+
+/// Waits until a NEGOTIATE is answered.
+fn answers(port: u16, limit: Duration) -> Result<(), String> {
+    let mut last = String::new();
+    let found = process::wait_for(limit, || match negotiate::negotiate(port, Duration::from_millis(500)) {
+        Ok(_) => Some(()),
+        Err(error) => {
+            last = error;
+            None
+        }
+    });
+    found.ok_or(last)
+}
+
+/// A port of 127.0.0.1 that nobody listens on.
+pub fn free_port() -> Result<u16, String> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|error| format!("no free port: {error}"))
+}
+
+/// `text` has all of `parts`.
+fn contains(text: &str, parts: &[&str]) -> Result<(), String> {
+    match parts.iter().find(|part| !text.contains(**part)) {
+        Some(part) => Err(format!("{part:?} is not in:\n{text}")),
+        None => Ok(()),
+    }
+}
+
+fn console_shows(machine: &Machine) -> Result<(), String> {
+    let run = |line: &str| machine.console_command(line, CONSOLE_LIMIT);
+    contains(&run("help")?, &["status", "disks", "net", "log", "format", "reboot"])?;
+    let status = run("status -v")?;
+    contains(
+        &status,
+        &["up ", "memory", "workers", "connections", "sizes", "session ", "open file ", "handle "],
+    )?;
+    contains(&run("disks")?, &["QEMU", "exFAT"])?;
+    contains(&run("net")?, &["port 0", "port 1", "10.0.2.15", "10.0.3.15", "link up"])?;
+    if run("log")?.lines().count() < 3 {
+        return Err("the log is empty".into());
+    }
+    Ok(())
+}
+
+fn console_socket(directory: &Path) -> Result<(), String> {
+    let path = directory.join("console.sock");
+    let text = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut stream = UnixStream::connect(&path).map_err(text)?;
+    stream.set_read_timeout(Some(CONSOLE_LIMIT)).map_err(text)?;
+    stream.write_all(b"help\r").map_err(text)?;
+    let mut seen = String::new();
+    let mut buffer = [0; 512];
+    while !seen.contains("Commands") {
+        match stream.read(&mut buffer).map_err(text)? {
+            0 => return Err(format!("closed after:\n{seen}")),
+            length => seen.push_str(&String::from_utf8_lossy(buffer.get(..length).unwrap_or(&[]))),
+        }
+    }
+    Ok(())
+}
+
+fn format_fat32(machine: &Machine) -> Result<(), String> {
+    let typed = machine.typist();
+    let before = machine.console_text().len();
+    typed(b"format 1 fat32\r")?;
+    machine
+        .console_wait(before, CONSOLE_LIMIT, |text| text.contains("Type yes").then_some(()))
+        .ok_or_else(|| format!("it does not ask first:\n{}", machine.console_tail(10)))?;
+    contains(&machine.console_command("yes", Duration::from_secs(60))?, &["is formatted"])?;
+    contains(&machine.console_command("disks", CONSOLE_LIMIT)?, &["FAT32"])
+}
+
+/// Seconds of processor time that a process has used.
+fn processor_time(process: u32) -> Result<f64, String> {
+    let path = format!("/proc/{process}/stat");
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    // The name in brackets may have spaces; user and system time are fields 14 and 15, in hundredths of a second.
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    Ok((ticks(11) + ticks(12)) / 100.0)
+}
+
+fn at_rest(machine: &Machine) -> Result<(), String> {
+    // What the boot left to do is done after a few seconds.
+    std::thread::sleep(Duration::from_secs(3));
+    let (before, start) = (processor_time(machine.process_id())?, Instant::now());
+    std::thread::sleep(Duration::from_secs(4));
+    let share = (processor_time(machine.process_id())? - before) / start.elapsed().as_secs_f64();
+    println!("       {:.1} % of a core at rest", share * 100.0);
+    if share < 0.10 { Ok(()) } else { Err(format!("{:.0} % of a core", share * 100.0)) }
+}
+
+/// The console shows no sign of a crash.
+fn quiet(machine: &Machine) -> Result<(), String> {
+    let text = machine.console_text();
+    let signs = ["panicked", "panic:", "exception", "backtrace"];
+    match text.lines().position(|line| signs.iter().any(|sign| line.to_lowercase().contains(sign))) {
+        Some(index) => Err(text.lines().skip(index).take(40).collect::<Vec<_>>().join("\n")),
+        None => Ok(()),
+    }
+}
+
+/// `cargo xtask run --headless` as others script against it.
+fn contract(options: &Options, wanted: &Provision) -> Result<(), String> {
+    let program = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
+    let mut command = Command::new(program);
+    command.args(["run", "--headless", "--dir"]).arg(&options.directory);
+    for (name, port) in [
+        ("--smb-port", options.smb_port),
+        ("--netbios-port", options.netbios_port),
+        ("--smb-port2", options.smb_port2),
+    ] {
+        command.arg(name).arg(port.to_string());
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("xtask run: {error}"))?;
+    let output = child.stdout.take().ok_or("no output")?;
+    let errors = child.stderr.take().ok_or("no output")?;
+    let process = child.id().to_string();
+    // Bounded in any case: a run that never gets ready is ended.
+    let watchdog_process = process.clone();
+    let (finished, watchdog) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if watchdog.recv_timeout(Duration::from_secs(240)).is_err() {
+            let _ = Command::new("kill").args(["-TERM", &watchdog_process]).status();
+        }
+    });
+    let errors =
+        std::thread::spawn(move || BufReader::new(errors).lines().map_while(Result::ok).collect::<Vec<_>>());
+    let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+    let mut printed: Vec<String> = Vec::new();
+    let ready =
+        format!("ready smb=127.0.0.1:{} share=data user=nas password={}", options.smb_port, wanted.password);
+    let mut result = Err("it never got ready".to_string());
+    while let Some(line) = lines.next() {
+        let is_ready = line.starts_with("ready ");
+        printed.push(line);
+        if is_ready {
+            printed.extend(lines.next());
+            let mut client = Command::new("smbclient");
+            client.args(["//127.0.0.1/data", "-p", &options.smb_port.to_string()]);
+            client.args(["-U", &format!("nas%{}", wanted.password), "-c", "ls"]);
+            result = process::output(&mut client).map(|_| ());
+            break;
+        }
+    }
+    let ended = Instant::now();
+    let _ = Command::new("kill").args(["-TERM", &process]).status();
+    printed.extend(lines);
+    let status = child.wait().map_err(|error| format!("xtask run: {error}"))?;
+    let taken = ended.elapsed();
+    let _ = finished.send(());
+    let _ = watch.join();
+    let errors = errors.join().unwrap_or_default().join("\n");
+    result.map_err(|error| format!("{error}\n{}\n{errors}", printed.join("\n")))?;
+    if printed.iter().filter(|line| line.starts_with("ready")).count() != 1 || !printed.contains(&ready) {
+        return Err(format!("not exactly one line `{ready}`:\n{}", printed.join("\n")));
+    }
+    if !printed.iter().any(|line| line.starts_with("smbclient //127.0.0.1/data")) {
+        return Err(format!("no smbclient command to try:\n{}", printed.join("\n")));
+    }
+    if !status.success() || taken > Duration::from_secs(20) {
+        return Err(format!("SIGTERM: {status} after {:.1} s\n{errors}", taken.as_secs_f32()));
+    }
+    if errors.contains("did not switch itself off") {
+        return Err("after SIGTERM the appliance did not switch itself off".into());
+    }
+    if options.directory.join("console.sock").exists() {
+        return Err("console.sock is still there".into());
+    }
+    Ok(())
+}
