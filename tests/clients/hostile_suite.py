@@ -188,10 +188,11 @@ def half_open_flood(options, _work):
         targets = [options.port] + ([options.port2] if options.port2 else [])
         for number in range(500):
             try:
-                streams.append(socket.create_connection((options.host, targets[number % len(targets)]), timeout=2))
+                streams.append(socket.create_connection((options.host, targets[number % len(targets)]), timeout=0.5))
             except OSError:
                 # Refused is an answer too.
                 pass
+        print(f"# {len(streams)} of 500 connections are open", flush=True)
         expect(len(streams) >= 100, f"only {len(streams)} connections came about")
         still_serves(options)
     finally:

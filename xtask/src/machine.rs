@@ -324,8 +324,8 @@ impl Machine {
         let start = lock(&self.console.output).text.len();
         self.console.send(format!("{line}\r").as_bytes())?;
         let text = self.console_wait(start, limit, |text| {
-            // The echo of the line comes first; the prompt is at the start of a row.
-            let after = text.split_once('\n')?.1;
+            // The echo of the line comes first, whatever the log prints meanwhile; the prompt is at the start of a row.
+            let after = text.split_once(&format!("{line}\n"))?.1;
             after.ends_with("nas> ").then(|| after.trim_end_matches("nas> ").to_string())
         });
         text.ok_or_else(|| {
