@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use firmware::board::{FrameReceiver, FrameTransmitter, NetworkPort, PortStatistics};
 use firmware::scheduler::WaitQueue;
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp;
 use smoltcp::time::Instant;
@@ -262,9 +262,12 @@ impl ClientHost {
     pub fn poll(&self) -> Option<u64> {
         let now = Instant::from_micros(self.clock.get() as i64);
         let Stack { interface, device, sockets } = &mut *self.stack.borrow_mut();
-        interface.poll(now, device, sockets);
-        self.changed.wake_all();
+        if interface.poll(now, device, sockets) == PollResult::SocketStateChanged {
+            self.changed.wake_all();
+        }
         let timer = interface.poll_at(now, sockets).map(|at| at.total_micros().max(0) as u64);
+        // A socket that wants to work at once has just been given the chance.
+        let timer = timer.map(|at| at.max(self.clock.get() + 500));
         [timer, self.wire.next_arrival()].into_iter().flatten().min()
     }
 
