@@ -22,6 +22,7 @@ mod device;
 pub mod format;
 
 mod hash_index;
+mod journal;
 pub mod partition;
 #[cfg(any(test, feature = "test-devices"))]
 pub mod test_devices;

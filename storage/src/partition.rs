@@ -111,6 +111,17 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// The place of the volume's journal on a disk that the appliance has divided: the private partition behind its
+    /// first MiB, which array records take.
+    pub fn journal(&self, device: &Arc<dyn BlockDevice>) -> Option<Arc<dyn BlockDevice>> {
+        let private = self.private()?;
+        let mebibyte = (1 << 20) / u64::from(device.block_size());
+        let blocks = private.blocks.checked_sub(mebibyte)?;
+        Some(Arc::new(Slice::new(device.clone(), private.first + mebibyte, blocks)?))
+    }
+}
+
 impl Partition {
     /// The partition as a device.
     pub fn open(&self, device: &Arc<dyn BlockDevice>) -> Option<Arc<dyn BlockDevice>> {

@@ -80,6 +80,14 @@ impl<R: RawMutex> Cache<R> {
         self.table.lock().attached(device).is_some_and(|attached| attached.dirty > 0)
     }
 
+    /// Whether the device has yet to get the sector at `offset`.
+    pub fn is_sector_dirty(&self, device: DeviceIndex, offset: u64) -> bool {
+        let (page, start) = super::split(offset);
+        let table = self.table.lock();
+        let slot = table.find(device.0, page).and_then(|slot| table.slots.get(slot as usize));
+        slot.is_some_and(|slot| slot.dirty & super::sector_mask(start, start + 1) != 0)
+    }
+
     /// Writes one batch: the page dirty for longest and its dirty neighbours. False when there is nothing to write.
     pub(super) fn write_some(
         &self,

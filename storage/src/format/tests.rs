@@ -53,7 +53,10 @@ fn a_divided_disk_has_a_private_and_a_data_partition() {
         let data = layout.data().unwrap();
         let expected = if kind == Kind::Exfat { FileSystem::Exfat } else { FileSystem::Fat };
         assert_eq!(data.file_system, Some(expected));
-        if let Some(Err(text)) = check(&ram, "sfdisk", &["--verify"]) {
+        // (Under QEMU's user emulation sfdisk fails without a word.)
+        if cfg!(target_endian = "little")
+            && let Some(Err(text)) = check(&ram, "sfdisk", &["--verify"])
+        {
             panic!("{text}");
         }
         // The partition alone, as fsck sees it.

@@ -515,7 +515,7 @@ impl<R: RawMutex> Engine<R> {
             Ok(())
         });
         if let Err(error) = result {
-            self.release(cluster, 1);
+            self.release_now(cluster, 1);
             return Err(error);
         }
         let directory = self.directories.get_mut(slot)?;

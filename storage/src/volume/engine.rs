@@ -11,6 +11,7 @@ use super::directory::Directories;
 use super::entry::{EXFAT_BITMAP, EXFAT_LABEL, EXFAT_UPCASE, RECORD};
 use super::extents::Extents;
 use super::geometry::{Geometry, Kind};
+use super::group::Groups;
 use super::node::Nodes;
 use super::space_map::SpaceMap;
 use super::transaction::Transaction;
@@ -42,7 +43,11 @@ pub(crate) struct Engine<R: RawMutex> {
     /// Transactions applied; the last count at which `sync` saw it.
     pub(super) changes: u32,
     pub(super) synced_changes: u32,
-    /// Clusters freed on the volume but still in use by I/O in progress.
+    /// With a journal: the transactions on their way to it.
+    pub(super) groups: Option<Groups>,
+    /// Free clusters as the volume has them; FAT32's FSInfo sector says so too, if it is one.
+    disk_free: u32,
+    /// Ids of files that were moved, by location.
     pub(super) file_ids: BTreeMap<u64, u64>,
     pub(super) next_file_id: u64,
 }
@@ -74,6 +79,8 @@ impl<R: RawMutex> Engine<R> {
             unmounted: false,
             changes: 0,
             synced_changes: 0,
+            groups: None,
+            disk_free: 0,
             file_ids: BTreeMap::new(),
             next_file_id: 0,
             geometry,
@@ -86,6 +93,8 @@ impl<R: RawMutex> Engine<R> {
         }
         engine.found_dirty = engine.dirty_mark()?;
         engine.marked_dirty = engine.found_dirty;
+        engine.disk_free = engine.map.free();
+        engine.check_information_sector()?;
         Ok(engine)
     }
 
@@ -400,8 +409,15 @@ impl<R: RawMutex> Engine<R> {
         Ok(found)
     }
 
+    /// Gives back clusters that the volume knew as taken: they are handed out again when the journal allows it.
+    pub(super) fn release(&mut self, first: u32, count: u32, directory: bool) {
+        if !self.hold_back(first, count, directory) {
+            self.release_now(first, count);
+        }
+    }
+
     /// Gives clusters back in memory.
-    pub(super) fn release(&mut self, first: u32, count: u32) {
+    pub(super) fn release_now(&mut self, first: u32, count: u32) {
         if !self.map.release(first, count) {
             let _ = self.corrupt("a cluster belonged to two files");
         }
@@ -416,6 +432,8 @@ impl<R: RawMutex> Engine<R> {
         count: u32,
         taken: bool,
     ) -> Result<(), VolumeError> {
+        self.disk_free =
+            if taken { self.disk_free.wrapping_sub(count) } else { self.disk_free.wrapping_add(count) };
         if !self.geometry.kind.is_exfat() {
             if !taken {
                 for cluster in first..first + count {
@@ -460,20 +478,20 @@ impl<R: RawMutex> Engine<R> {
         if self.transaction.is_empty() {
             return Ok(());
         }
-        if !self.marked_dirty
-            && let Err(error) = self.set_dirty_mark(true)
-        {
-            self.transaction.clear();
-            return Err(error);
-        }
+        let mut transaction = core::mem::replace(&mut self.transaction, Transaction::new());
         let mut result = Ok(());
-        for image in self.transaction.images() {
-            result = self.cache.write(self.device, image.sector * 512, &*image.bytes, u64::MAX);
+        for image in transaction.images() {
+            let offset = image.sector * 512;
+            result = self.note_change(image.sector).and_then(|()| match &self.groups {
+                Some(groups) => self.cache.write_held(self.device, offset, &*image.bytes, groups.number()),
+                None => self.cache.write(self.device, offset, &*image.bytes, u64::MAX),
+            });
             if result.is_err() {
                 break;
             }
         }
-        self.transaction.clear();
+        transaction.clear();
+        self.transaction = transaction;
         self.changes = self.changes.wrapping_add(1);
         if let Err(error) = result {
             // Part of it may be in the cache: nothing may build on that.
@@ -490,13 +508,19 @@ impl<R: RawMutex> Engine<R> {
         operation: impl FnOnce(&mut Self) -> Result<T, VolumeError>,
     ) -> Result<T, VolumeError> {
         self.transaction.clear();
-        match operation(self) {
-            Ok(answer) => self.commit().map(|()| answer),
-            Err(error) => {
-                self.transaction.clear();
-                Err(error)
+        self.set_dirty_mark(true)?;
+        let free = self.disk_free;
+        let result = operation(self).and_then(|answer| {
+            if self.disk_free != free {
+                self.update_information_sector()?;
             }
+            self.commit().map(|()| answer)
+        });
+        if result.is_err() {
+            self.transaction.clear();
+            self.disk_free = free;
         }
+        result
     }
 
     /// Whether the volume says that it was not left cleanly.
@@ -517,6 +541,11 @@ impl<R: RawMutex> Engine<R> {
                 Ok(byte & 1 != 0 || !clean)
             }
         }
+    }
+
+    /// Whether the volume carries the mark, and not from an earlier life.
+    pub(super) fn is_marked(&self) -> bool {
+        self.marked_dirty && !self.found_dirty
     }
 
     /// Sets or clears the mark, on the device at once.
@@ -559,18 +588,23 @@ impl<R: RawMutex> Engine<R> {
         Ok(())
     }
 
-    /// Puts the count of free clusters into FAT32's FSInfo sector (FAT specification 5).
-    pub(super) fn update_information_sector(&mut self) -> Result<(), VolumeError> {
+    /// Finds out whether FAT32's FSInfo sector is one (FAT specification 5).
+    fn check_information_sector(&mut self) -> Result<(), VolumeError> {
         let Some(place) = self.geometry.information_sector else { return Ok(()) };
-        if self.read_only {
-            return Ok(());
-        }
         let sound = self.cache.inspect(self.device, place, 512, |sector| {
             get32(sector, 0) == 0x4161_5252 && get32(sector, 484) == 0x6141_7272
         })?;
-        if sound {
-            let free = self.map.free();
-            self.cache.write(self.device, place + 488, &free.to_le_bytes(), u64::MAX)?;
+        if !sound {
+            self.geometry.information_sector = None;
+        }
+        Ok(())
+    }
+
+    /// Puts the count of free clusters into FAT32's FSInfo sector, in the transaction.
+    fn update_information_sector(&mut self) -> Result<(), VolumeError> {
+        if let Some(place) = self.geometry.information_sector {
+            let free = self.disk_free.to_le_bytes();
+            self.transaction.write(&self.cache, self.device, place + 488, &free)?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod engine;
 pub(crate) mod entry;
 mod extents;
 pub(crate) mod geometry;
+mod group;
 mod node;
 mod operations;
 mod space_map;
@@ -24,6 +25,7 @@ use lock_api::{Mutex, RawMutex};
 use crate::BlockDevice;
 use crate::cache::{Cache, DeviceIndex, Payload};
 use crate::hash_index::NONE;
+use crate::journal::{Journal, Owner, Replay, ReplayError};
 use crate::time::Clock;
 use engine::Engine;
 pub use types::{
@@ -34,6 +36,8 @@ pub use types::{
 /// A mounted volume. Operations may be called from several threads at once; they may wait for the device.
 pub struct Volume<R: RawMutex> {
     engine: Mutex<R, Engine<R>>,
+    /// Locked by who brings a group to it; taken before `engine`.
+    journal: Mutex<R, Option<Journal>>,
     cache: Arc<Cache<R>>,
     device: DeviceIndex,
 }
@@ -59,9 +63,46 @@ impl<R: RawMutex> Volume<R> {
         clock: Arc<dyn Clock>,
         read_only: bool,
     ) -> Result<Self, VolumeError> {
+        Self::mount_journaled(cache, device, None, clock, read_only)
+    }
+
+    /// As [`mount`](Self::mount), with a journal in `journal`: what was interrupted by a power cut is completed first,
+    /// and from then on every change of the structure is atomic. The journal lies outside the volume, in the private
+    /// partition of the same disk (or array): see [`Layout::journal`](crate::partition::Layout::journal).
+    pub fn mount_journaled(
+        cache: Arc<Cache<R>>,
+        device: Arc<dyn BlockDevice>,
+        journal: Option<Arc<dyn BlockDevice>>,
+        clock: Arc<dyn Clock>,
+        mut read_only: bool,
+    ) -> Result<Self, VolumeError> {
+        let mut replay = Replay::default();
+        let mut opened = None;
+        if let Some(journal) = journal {
+            match open_journal(journal, &*device)? {
+                Some((journal, done)) => {
+                    replay = done;
+                    opened = Some(journal);
+                }
+                None => read_only = true,
+            }
+        }
+        if replay.groups > 0 {
+            log::info!("volume: {} groups, {} sectors from the journal", replay.groups, replay.sectors);
+        }
         let device = cache.attach(device).ok_or(VolumeError::NoResources)?;
         match Engine::mount(cache.clone(), device, clock, read_only) {
-            Ok(engine) => Ok(Self { engine: Mutex::new(engine), cache, device }),
+            Ok(mut engine) => {
+                if opened.is_some() {
+                    let log = opened
+                        .as_ref()
+                        .map_or(0, |journal| journal.fill().1 as usize / crate::journal::IMAGE);
+                    let pages = cache.statistics().maximum_pages as usize;
+                    engine.groups = Some(group::Groups::new((log / 8).min(pages / 8)));
+                    engine.found_dirty &= !replay.trusted;
+                }
+                Ok(Self { engine: Mutex::new(engine), journal: Mutex::new(opened), cache, device })
+            }
             Err(error) => {
                 cache.detach(device);
                 Err(error)
@@ -101,12 +142,17 @@ impl<R: RawMutex> Volume<R> {
         kind: NodeKind,
         attributes: FileAttributes,
     ) -> Result<Node, VolumeError> {
-        self.cache.throttle(self.device)?;
-        self.with(|engine| engine.create_path(path, kind, attributes))
+        self.before_change()?;
+        self.with_space(|| self.with(|engine| engine.create_path(path, kind, attributes)))
     }
 
     /// Gives one use back. The data of a file that was removed meanwhile is freed with its last use.
     pub fn close(&self, node: Node) -> Result<(), VolumeError> {
+        // Whatever happens there, the use is given back.
+        let relieved = self.relieve();
+        if let Err(error) = relieved {
+            log::warn!("volume: the journal could not be written: {error}");
+        }
         self.with_node(node, |engine, slot| engine.close_node(slot))
     }
 
@@ -199,8 +245,10 @@ impl<R: RawMutex> Volume<R> {
     pub fn write(&self, node: Node, offset: u64, data: &[u8]) -> Result<(), VolumeError> {
         let mut pieces: Vec<(u64, usize)> = Vec::new();
         loop {
-            self.cache.throttle(self.device)?;
-            let done = self.with_node(node, |engine, slot| engine.write(slot, offset, data, &mut pieces))?;
+            self.before_change()?;
+            let done = self.with_space(|| {
+                self.with_node(node, |engine, slot| engine.write(slot, offset, data, &mut pieces))
+            })?;
             if done {
                 break;
             }
@@ -221,23 +269,27 @@ impl<R: RawMutex> Volume<R> {
 
     /// Sets the end of the file, cutting or growing with zeros.
     pub fn set_size(&self, node: Node, size: u64) -> Result<(), VolumeError> {
-        self.with_node(node, |engine, slot| {
-            engine.check_writable()?;
-            if engine.nodes.get(slot)?.own != NONE {
-                return Err(VolumeError::IsADirectory);
-            }
-            engine.resize(slot, size)
+        self.before_change()?;
+        self.with_space(|| {
+            self.with_node(node, |engine, slot| {
+                engine.check_writable()?;
+                if engine.nodes.get(slot)?.own != NONE {
+                    return Err(VolumeError::IsADirectory);
+                }
+                engine.resize(slot, size)
+            })
         })
     }
 
     /// Moves `node` to `path`. When something is there: Exists, unless `replace` and it is a file nobody has open.
     pub fn rename(&self, node: Node, path: &[u16], replace: bool) -> Result<(), VolumeError> {
-        self.cache.throttle(self.device)?;
-        self.with_node(node, |engine, slot| engine.rename_node(slot, path, replace))
+        self.before_change()?;
+        self.with_space(|| self.with_node(node, |engine, slot| engine.rename_node(slot, path, replace)))
     }
 
     /// Takes the name away at once; the data goes with the last use. A directory must be empty (NotEmpty).
     pub fn remove(&self, node: Node) -> Result<(), VolumeError> {
+        self.relieve()?;
         self.with_node(node, |engine, slot| engine.remove_node(slot))
     }
 
@@ -262,8 +314,7 @@ impl<R: RawMutex> Volume<R> {
             node,
             |engine, slot| if engine.read_only { Ok(()) } else { engine.persist(slot, true) },
         )?;
-        self.cache.flush(self.device)?;
-        Ok(())
+        self.commit(false)
     }
 
     /// Total and free space.
@@ -272,7 +323,7 @@ impl<R: RawMutex> Volume<R> {
             let geometry = &engine.geometry;
             Ok(Space {
                 total: u64::from(geometry.clusters) << geometry.cluster_shift,
-                free: u64::from(engine.map.free()) << geometry.cluster_shift,
+                free: (u64::from(engine.map.free()) + engine.waiting_clusters()) << geometry.cluster_shift,
                 cluster: 1 << geometry.cluster_shift,
                 sector: geometry.sector_size,
             })
@@ -307,11 +358,10 @@ impl<R: RawMutex> Volume<R> {
     /// volume is marked clean until the next change.
     pub fn sync(&self) -> Result<(), VolumeError> {
         let idle = self.with(|engine| engine.sync())?;
-        let had_dirty = self.cache.is_dirty(self.device);
-        if had_dirty {
-            self.cache.flush(self.device)?;
-        }
-        if idle && !had_dirty {
+        if !idle || self.cache.is_dirty(self.device) {
+            self.commit(false)?;
+        } else if self.with(|engine| Ok(engine.is_marked()))? {
+            self.commit(true)?;
             self.with(|engine| if engine.is_idle() { engine.set_dirty_mark(false) } else { Ok(()) })?;
         }
         Ok(())
@@ -319,16 +369,49 @@ impl<R: RawMutex> Volume<R> {
 
     /// Brings everything to the disk, marks the volume clean and takes it out of use: every later call is Stale.
     pub fn unmount(&self) -> Result<(), VolumeError> {
-        let result = self.with(|engine| {
-            let result = engine.unmount();
+        let persisted = self.with(|engine| engine.persist_all());
+        let committed = if persisted == Err(VolumeError::Stale) { Ok(()) } else { self.commit(true) };
+        let marked = self.with(|engine| {
             engine.unmounted = true;
-            result
+            if persisted.is_ok() && committed.is_ok() { engine.set_dirty_mark(false) } else { Ok(()) }
         });
-        let flushed = self.cache.flush(self.device);
-        self.cache.detach(self.device);
-        result?;
-        flushed?;
-        Ok(())
+        let result = persisted.and(committed).and(marked);
+        if result != Err(VolumeError::Stale) {
+            if let Some(journal) = &mut *self.journal.lock()
+                && result.is_ok()
+            {
+                journal.reset(false).map_err(|_| VolumeError::Io)?;
+            }
+            self.cache.detach(self.device);
+        }
+        result
+    }
+
+    /// Before anything that adds dirty pages: waits while there are too many.
+    fn before_change(&self) -> Result<(), VolumeError> {
+        self.cache.throttle(self.device)?;
+        self.relieve()
+    }
+}
+
+/// Opens a volume's journal and replays it. `None`: the volume was changed by somebody else since.
+fn open_journal(
+    journal: Arc<dyn BlockDevice>,
+    device: &dyn BlockDevice,
+) -> Result<Option<(Journal, Replay)>, VolumeError> {
+    let mut boot = alloc::vec![0; device.block_size() as usize];
+    device.read(0, &mut [&mut boot]).map_err(|_| VolumeError::Io)?;
+    let bytes = device.blocks() * u64::from(device.block_size());
+    let geometry = geometry::Geometry::parse(boot.get(..512).unwrap_or(&[]), bytes)?;
+    match Journal::open(journal, device, Owner { serial: geometry.serial, bytes }) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(ReplayError::Foreign) => {
+            log::error!(
+                "volume: changed elsewhere after a power cut: its journal does not fit, so read-only"
+            );
+            Ok(None)
+        }
+        Err(ReplayError::Device(_)) => Err(VolumeError::Io),
     }
 }
 
@@ -418,9 +501,6 @@ impl<R: RawMutex> Engine<R> {
         }
         result?;
         let idle = self.is_idle();
-        if !idle {
-            self.update_information_sector()?;
-        }
         self.synced_changes = self.changes;
         Ok(idle)
     }
@@ -429,7 +509,8 @@ impl<R: RawMutex> Engine<R> {
         self.changes == self.synced_changes
     }
 
-    fn unmount(&mut self) -> Result<(), VolumeError> {
+    /// Brings all nodes to the volume, whole.
+    fn persist_all(&mut self) -> Result<(), VolumeError> {
         if self.read_only {
             return Ok(());
         }
@@ -440,12 +521,11 @@ impl<R: RawMutex> Engine<R> {
             result = result.and(persisted);
         }
         self.trim_all();
-        let written = self.update_information_sector();
-        result.and(written)?;
-        self.cache.flush(self.device)?;
-        self.set_dirty_mark(false)
+        result
     }
 }
 
+#[cfg(test)]
+mod power_cut_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -210,8 +210,9 @@ impl<R: RawMutex> Engine<R> {
         let mut result = Ok(());
         if node.removed {
             let extents = core::mem::take(&mut node.extents);
+            let is_directory = node.own != NONE;
             for run in extents.runs() {
-                self.release(run.cluster, run.count);
+                self.release(run.cluster, run.count, is_directory);
             }
         } else {
             if node.dirty {
@@ -253,16 +254,17 @@ impl<R: RawMutex> Engine<R> {
         }
         let uses = node.uses;
         for (first, count) in core::mem::take(&mut node.deferred) {
-            self.release(first, count);
+            self.release(first, count, false);
         }
         if uses == 0 { self.finish(slot) } else { Ok(()) }
     }
 
-    /// Gives clusters of a node back, once no I/O uses them.
-    fn release_of(&mut self, slot: u32, first: u32, count: u32) {
+    /// Gives clusters of a node back, once no I/O uses them. `known`: the volume may have known them as taken.
+    fn release_of(&mut self, slot: u32, first: u32, count: u32, known: bool) {
         match self.nodes.get_mut(slot) {
             Ok(node) if node.in_flight > 0 => node.deferred.push((first, count)),
-            _ => self.release(first, count),
+            _ if known => self.release(first, count, false),
+            _ => self.release_now(first, count),
         }
     }
 
@@ -365,7 +367,7 @@ impl<R: RawMutex> Engine<R> {
         let mut cut = Vec::new();
         node.extents.truncate(keep, |first, count| cut.push((first, count)));
         for (first, count) in cut {
-            self.release_of(slot, first, count);
+            self.release_of(slot, first, count, false);
         }
     }
 
@@ -543,7 +545,7 @@ impl<R: RawMutex> Engine<R> {
         let mut cut = Vec::new();
         node.extents.truncate(keep, |first, count| cut.push((first, count)));
         for (first, count) in cut {
-            self.release_of(slot, first, count);
+            self.release_of(slot, first, count, true);
         }
         Ok(())
     }

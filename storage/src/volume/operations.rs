@@ -84,7 +84,7 @@ impl<R: RawMutex> Engine<R> {
         record.first_cluster = cluster;
         let made = self.make_directory(directory, &mut record, name);
         if let Err(error) = made {
-            self.release(cluster, 1);
+            self.release_now(cluster, 1);
             return Err(error);
         }
         self.open_new(directory, &record, true)
@@ -332,7 +332,7 @@ impl<R: RawMutex> Engine<R> {
             self.note_removed(target, existing.position, existing.count, &spelling, existing.short_name());
             self.drop_file_id(self.location(target, existing.position));
             for run in extents.runs() {
-                self.release(run.cluster, run.count);
+                self.release(run.cluster, run.count, false);
             }
         }
         let mut moved = record;
