@@ -124,6 +124,11 @@ impl<R: Reply> Connection<R> {
         matches!(self.incoming, Incoming::Waiting(_))
     }
 
+    /// Bytes in the receive ring.
+    pub(super) fn queued(&self) -> usize {
+        self.sockets.get::<tcp::Socket>(self.handle).recv_queue()
+    }
+
     /// Resets the connection: the stack sends RST at its next turn.
     pub(super) fn abort(&mut self) {
         self.sockets.get_mut::<tcp::Socket>(self.handle).abort();

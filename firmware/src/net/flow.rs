@@ -123,7 +123,7 @@ pub(super) fn segment_sum(frame: &[u8], segment: &Segment) -> u64 {
 
 /// Where the TCP header and the addresses before it lie in a frame without IP options, and the segment's length by the IP
 /// header; `None` for anything else.
-fn plain_segment(frame: &[u8]) -> Option<(&[u8; 20], &[u8], usize)> {
+pub(super) fn plain_segment(frame: &[u8]) -> Option<(&[u8; 20], &[u8], usize)> {
     let (transport, addresses, length) = match frame.get(12..24)? {
         [0x08, 0x00, 0x45, _, high, low, _, _, fragment, 0, _, 6] if fragment & 0x3F == 0 => {
             (ETHERNET + 20, ETHERNET + 12, usize::from(u16::from_be_bytes([*high, *low])).checked_sub(20)?)

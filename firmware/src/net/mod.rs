@@ -11,6 +11,7 @@ mod checksum;
 mod connection;
 mod device;
 mod flow;
+mod gather;
 mod mailbox;
 mod port;
 mod service;
@@ -208,7 +209,8 @@ impl<P: NetworkPort, S: Service> Net<P, S> {
     fn receive(&mut self, index: usize, now: u64) -> bool {
         let Some(port) = self.ports.get_mut(index) else { return false };
         port.hardware.service();
-        for _ in 0..FRAMES_A_ROUND {
+        let mut taken = 0;
+        while taken < FRAMES_A_ROUND {
             let Some(port) = self.ports.get_mut(index) else { return false };
             let slot = match port.look(index as u8) {
                 None => return false,
@@ -231,10 +233,13 @@ impl<P: NetworkPort, S: Service> Net<P, S> {
             let Some(port) = self.ports.get_mut(index) else { return false };
             match slot.and_then(|slot| Some((slot, self.connections.get_mut(slot)?.as_mut()?))) {
                 Some((slot, connection)) => {
-                    port.deliver(now, &mut connection.sockets);
+                    taken += port.deliver(now, connection);
                     self.touched.insert(slot);
                 }
-                None => port.deliver_own(now),
+                None => {
+                    taken += 1;
+                    port.deliver_own(now);
+                }
             }
         }
         true

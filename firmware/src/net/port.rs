@@ -11,8 +11,11 @@ use smoltcp::wire::{
     Ipv6Cidr,
 };
 
+use super::connection::Connection;
 use super::device::{Device, Scratch};
 use super::flow::{self, Look};
+use super::gather::{self, Gather};
+use super::service::Reply;
 use crate::board::{FrameReceiver, FrameTransmitter, NetworkPort};
 
 /// How a port gets its IPv4 address.
@@ -46,6 +49,7 @@ pub(super) struct Port<P> {
     /// `None`: not wanted.
     dhcp: Option<SocketHandle>,
     scratch: Scratch,
+    gather: Gather,
     addressing: Addressing,
     router: Option<Ipv4Address>,
     started: u64,
@@ -105,6 +109,7 @@ impl<P: NetworkPort> Port<P> {
             sockets,
             dhcp,
             scratch,
+            gather: Gather::new(),
             addressing,
             router: None,
             started: now,
@@ -133,11 +138,38 @@ impl<P: NetworkPort> Port<P> {
         }
     }
 
-    /// Shows the oldest frame to the socket of a connection.
-    pub(super) fn deliver(&mut self, now: u64, sockets: &mut SocketSet<'static>) {
+    /// Shows the oldest frame to the socket of a connection, and those behind it that carry on where it ends; returns
+    /// how many frames that took.
+    pub(super) fn deliver<R: Reply>(&mut self, now: u64, connection: &mut Connection<R>) -> usize {
+        let (receiver, _) = self.hardware.halves();
+        let carried = receiver.front_pair().and_then(|(first, second)| gather::continues(first, second));
+        let queued = connection.queued();
+        // The first goes by itself: two segments are what makes the stack acknowledge at once.
         let mut device = device!(self);
         let _: PollIngressSingleResult =
-            self.interface.poll_ingress_single(instant(now), &mut device, sockets);
+            self.interface.poll_ingress_single(instant(now), &mut device, &mut connection.sockets);
+        // Only data in order are gathered: what comes behind a gap is answered one by one, which tells the peer of the loss.
+        let Some(carried) = carried else { return 1 };
+        if connection.queued() != queued + carried {
+            return 1;
+        }
+        let (receiver, transmitter) = self.hardware.halves();
+        let mut taken = 1;
+        while let Some(frame) = receiver.front() {
+            let fits = if taken == 1 { self.gather.begin(frame) } else { self.gather.append(frame) };
+            if !fits {
+                break;
+            }
+            receiver.pop();
+            taken += 1;
+        }
+        if taken > 1 {
+            let mut receiver = self.gather.finish();
+            let mut device = Device { receiver: &mut receiver, transmitter, scratch: &mut self.scratch };
+            let _: PollIngressSingleResult =
+                self.interface.poll_ingress_single(instant(now), &mut device, &mut connection.sockets);
+        }
+        taken
     }
 
     /// Shows the oldest frame to the port's own sockets: pings and neighbours are answered, a segment for no
