@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
-use flash_layout::configuration::{Configuration, Share, User};
+use flash_layout::configuration::{Configuration, Policy, Share, User};
 use flash_layout::log::Log;
 use flash_layout::{BOOT_BLOCK, CONFIGURATION, ERASE_BLOCK, FLASH_SIZE, SLOT_A, SLOT_B};
 
@@ -174,6 +174,8 @@ pub struct Provision {
     pub password_given: bool,
     /// The share on volume 0; another, with a 2 behind its name, is on volume 1.
     pub share: String,
+    /// Whether requests must be signed, when that is not to stay as it is.
+    pub signing: Option<Policy>,
 }
 
 /// Sees to it that the configuration in the flash file `path` has what `wanted` says. False when the account has
@@ -205,6 +207,9 @@ pub fn provision(path: &Path, wanted: &Provision) -> Result<bool, String> {
         if configuration.share(&name).is_none() {
             configuration.shares.push(Share::new(&name, volume));
         }
+    }
+    if let Some(signing) = wanted.signing {
+        configuration.signing = signing;
     }
     if fresh {
         // The disks that come with a new flash are new too; others are never formatted by this.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod bench;
 mod checks;
 mod clients;
 mod elf;
@@ -40,6 +41,7 @@ usage: cargo xtask COMMAND
   test [--full] [--only PART]...
                        format, clippy, host tests, the same big-endian, then the image
                        in QEMU driven by real clients; PARTs: style host big-endian image
+                       --suite NAME runs one client suite of the image part
   bench                guest instructions for each operation; target/nas/bench.json
 ";
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         "image" => image_command(rest),
         "run" => run::command(rest),
         "test" => checks::command(rest),
+        "bench" => bench::command(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)

@@ -135,7 +135,6 @@ impl Bench {
             ("smbclient", 5),
             ("smbprotocol", 4),
             ("impacket", 3),
-            ("pysmb", 2),
             ("parallel", 6),
             ("hostile", 8),
         ] {

@@ -198,7 +198,13 @@ pub fn wanted(
         None => generated_password()?,
     };
     write_private(&kept, &format!("{password}\n")).map_err(text)?;
-    Ok(Provision { user: user.unwrap_or_else(|| "nas".into()), password, password_given, share })
+    Ok(Provision {
+        user: user.unwrap_or_else(|| "nas".into()),
+        password,
+        password_given,
+        share,
+        signing: None,
+    })
 }
 
 /// Writes a file that only its owner may read.
