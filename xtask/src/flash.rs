@@ -246,6 +246,7 @@ mod tests {
             password: password.into(),
             password_given: given,
             share: "data".into(),
+            signing: None,
         }
     }
 
