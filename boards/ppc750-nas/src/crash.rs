@@ -9,11 +9,17 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use crate::exceptions::{self, Registers};
-use crate::memory_map::{MAXIMUM_RAM, STACK_WINDOW, STACK_WINDOW_PAGES};
+use crate::memory_map::{EARLY_CRASHES, MAXIMUM_RAM, STACK_WINDOW, STACK_WINDOW_PAGES};
 use crate::{cpu, mmu, serial};
 
 /// Bytes of a report that are kept for the flash.
 const KEPT: usize = 4096;
+/// Seconds from the start for which a crash counts as early.
+const EARLY: u32 = 60;
+/// Early crashes in a row after which the board takes its time.
+const TOLERATED: u32 = 3;
+/// Marks a valid count of early crashes.
+const EARLY_MARK: u32 = 0x4352_0000;
 /// Return addresses in a backtrace.
 const DEPTH: usize = 48;
 
@@ -62,14 +68,33 @@ fn begin() -> &'static mut Report {
     unsafe { &mut *core::ptr::addr_of_mut!(REPORT) }
 }
 
+/// Counts this crash when it came soon after the start, and returns how many such there were in a row: an image that
+/// crashes again and again must not wear the flash out.
+fn count_early(seconds: u32) -> u32 {
+    let word = EARLY_CRASHES as *mut u32;
+    // SAFETY: this word of low memory is the counter's and nobody else's.
+    unsafe {
+        let before = word.read_volatile();
+        let before = if before & 0xFFFF_0000 == EARLY_MARK { before & 0xFFFF } else { 0 };
+        let count = if seconds < EARLY { (before + 1).min(0xFFFF) } else { 0 };
+        word.write_volatile(EARLY_MARK | count);
+        count
+    }
+}
+
 fn finish(report: &mut Report) -> ! {
     let hook = RECORD.load(Ordering::Relaxed);
-    if hook != 0 && !RECORDED.swap(true, Ordering::Relaxed) {
+    let seconds = (crate::time::ticks_to_microseconds(cpu::timebase()) / 1_000_000) as u32;
+    let in_a_row = count_early(seconds);
+    if hook != 0 && in_a_row <= TOLERATED && !RECORDED.swap(true, Ordering::Relaxed) {
         // SAFETY: only `set_hooks` stores here.
         let hook: fn(u32, &str) = unsafe { core::mem::transmute(hook) };
-        let seconds = (crate::time::ticks_to_microseconds(cpu::timebase()) / 1_000_000) as u32;
         let text = report.kept.get(..report.length).and_then(|kept| core::str::from_utf8(kept).ok());
         hook(seconds, text.unwrap_or("(not UTF-8)"));
+    }
+    if in_a_row > TOLERATED {
+        serial::write("this happens again and again: waiting a minute\r\n");
+        cpu::spin_microseconds(60_000_000);
     }
     serial::write("restarting\r\n");
     restart()

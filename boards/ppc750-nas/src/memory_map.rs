@@ -11,6 +11,8 @@ pub const FATAL_FRAME: u32 = 0x3100;
 pub const BOOT_INFORMATION: u32 = 0x3400;
 /// A word that survives a restart but not a power-off: the image leaves its mark there.
 pub const WARM_MARK: u32 = 0x3500;
+/// A word that survives a restart: how many crashes in a row came soon after the start, marked in its upper half.
+pub const EARLY_CRASHES: u32 = 0x3504;
 /// Top of the stack on which unexpected exceptions are reported: usable when every other stack is broken. 16 KiB.
 pub const FATAL_STACK_TOP: u32 = 0x8000;
 /// Top of the interrupt handlers' stack until guarded stacks exist. 16 KiB.

@@ -49,6 +49,10 @@ begin:
     ori     4, 3, 0x8000
     mtspr   1008, 4
     isync
+    /* Time begins here. */
+    mtspr   284, 3
+    mtspr   285, 3
+    mtspr   284, 3
     /* The decrementer counts from somewhere: as far from its interrupt as can be. */
     lis     4, 0x7FFF
     mtdec   4
