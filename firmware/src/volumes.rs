@@ -102,7 +102,9 @@ impl Volumes {
         let layout = Layout::read(&**disk).map_err(|why| why.to_string())?;
         let partition = layout.data().and_then(|partition| partition.open(disk)).ok_or("no volume")?;
         let clock = Arc::new(VolumeClock(clock));
-        let volume = Volume::mount(self.cache.clone(), partition, clock, false);
+        // A disk that the appliance has divided has room for a journal.
+        let journal = layout.journal(disk);
+        let volume = Volume::mount_journaled(self.cache.clone(), partition, journal, clock, false);
         let volume = Arc::new(volume.map_err(|why| format!("volume: {why}"))?);
         let information = volume.information();
         log::info!(
