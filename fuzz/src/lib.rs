@@ -10,6 +10,7 @@ pub mod smb_names;
 pub mod smb_server;
 pub mod smb_structures;
 pub mod smb_transform;
+pub mod storage_volume;
 
 /// Runs a target by its name.
 pub fn run(target: &str, data: &[u8]) {
@@ -18,6 +19,7 @@ pub fn run(target: &str, data: &[u8]) {
         "smb_names" => smb_names::run(data),
         "smb_server" => smb_server::run(data),
         "smb_structures" => smb_structures::run(data),
+        "storage_volume" => storage_volume::run(data),
         "smb_transform" => smb_transform::run(data),
         _ => panic!("no target {target}"),
     }

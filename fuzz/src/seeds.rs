@@ -14,6 +14,7 @@ pub fn all() -> Vec<Seed> {
     names(&mut seeds);
     structures(&mut seeds);
     transforms(&mut seeds);
+    disks(&mut seeds);
     seeds.extend(crate::seeds_server::all().into_iter().map(|(name, seed)| ("smb_server", name, seed)));
     seeds
 }
@@ -204,5 +205,36 @@ fn transforms(seeds: &mut Vec<Seed>) {
         seeds.push(("smb_transform", format!("cipher-{cipher}"), seed.clone()));
         seed[38..42].fill(0xFF);
         seeds.push(("smb_transform", format!("class01-size-{cipher}"), seed));
+    }
+}
+
+fn disks(seeds: &mut Vec<Seed>) {
+    use crate::storage_volume::option;
+    for kind in 0..4 {
+        let mut add = |name: &str, options: u8, patches: &[(u8, u16, &[u8])]| {
+            let mut seed = vec![kind, options];
+            for (region, offset, bytes) in patches {
+                seed.push(*region);
+                seed.extend(offset.to_le_bytes());
+                seed.extend(piece(bytes));
+            }
+            seeds.push(("storage_volume", format!("{name}-{kind}"), seed));
+        };
+        add("sound", 0, &[]);
+        add("read-only", option::READ_ONLY, &[]);
+        add("no-repair", option::NO_REPAIR, &[(0, 112, &[50])]);
+        add("boot-zeros", 0, &[(0, 11, &[0; 64])]);
+        add("boot-ones", 0, &[(0, 64, &[0xFF; 40])]);
+        add("boot-shifts", 0, &[(0, 108, &[0xFF, 0xFF])]);
+        add("fat-loop", 0, &[(2, 8, &[2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0])]);
+        add("fat-ones", 0, &[(2, 8, &[0xFF; 200])]);
+        add("fat-zeros", 0, &[(2, 0, &[0; 512])]);
+        add("root-zeros", 0, &[(3, 0, &[0; 96])]);
+        add("root-ones", 0, &[(3, 96, &[0xFF; 512])]);
+        add("root-count", 0, &[(3, 97, &[0xFF]), (3, 193, &[0])]);
+        add("root-sizes", 0, &[(3, 136, &[0xFF; 24]), (3, 232, &[0xFF; 24])]);
+        add("root-cluster", 0, &[(3, 148, &[1, 0, 0, 0]), (3, 90, &[0; 6]), (3, 122, &[0xFF; 6])]);
+        add("table", 0, &[(4, 512, &[0xFF; 100]), (4, 446, &[0xFF; 64])]);
+        add("folders", 0, &[(10, 0, &[0x85; 256]), (11, 32, &[0xC1; 128]), (12, 64, &[0xE5; 64])]);
     }
 }

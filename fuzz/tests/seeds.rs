@@ -1,8 +1,8 @@
 //! Every seed through its target, without a fuzzer: `cargo test --no-default-features`.
 
 /// Cuts and bit flips of a seed that are tried.
-const CUTS: usize = 40;
-const FLIPS: usize = 200;
+const CUTS: usize = 20;
+const FLIPS: usize = 100;
 
 #[test]
 fn every_seed_passes() {
