@@ -992,3 +992,49 @@ fn the_image_does_not_depend_on_the_machine() {
         .to_vec();
     assert_eq!(sums, [2_847_328_356, 997_155_335, 4_247_288_776]);
 }
+
+#[test]
+fn many_clients_at_once() {
+    let disk = Arc::new(RamDisk::new(64 << 11, 512));
+    crate::format::volume(&*disk, 0, &options(Kind::Exfat, None)).unwrap();
+    let journal: Arc<dyn BlockDevice> = Arc::new(RamDisk::new(1 << 11, 512));
+    let volume = mount_journaled(disk.clone(), Some(journal), 2 << 20).unwrap();
+    let volume = &volume;
+    std::thread::scope(|scope| {
+        for thread in 0..8u64 {
+            scope.spawn(move || {
+                let mut random = Generator::new(thread);
+                let home = format!("client {thread}");
+                let node = volume.create(&units(&home), NodeKind::Directory, FileAttributes(0)).unwrap();
+                volume.close(node).unwrap();
+                for round in 0..60 {
+                    let path = units(&format!("{home}\\file {round}"));
+                    let node = volume.create(&path, NodeKind::File, FileAttributes(0)).unwrap();
+                    let data = fill(&mut random, 150_000);
+                    for (number, piece) in data.chunks(20_000).enumerate() {
+                        volume.write(node, number as u64 * 20_000, piece).unwrap();
+                    }
+                    if random.once_in(4) {
+                        volume.flush(node).unwrap();
+                    }
+                    for _ in 0..5 {
+                        let offset = random.below(150_000);
+                        let read = volume.read(node, offset, 30_000).unwrap().to_vec();
+                        assert!(read == data[offset as usize..(offset as usize + 30_000).min(150_000)]);
+                    }
+                    let other = units(&format!("moved {thread} {round}"));
+                    volume.rename(node, &other, false).unwrap();
+                    if random.once_in(2) {
+                        volume.remove(node).unwrap();
+                    }
+                    volume.close(node).unwrap();
+                    if random.once_in(10) {
+                        volume.sync().unwrap();
+                    }
+                }
+            });
+        }
+    });
+    volume.unmount().unwrap();
+    assert_sound(&disk, Kind::Exfat);
+}
