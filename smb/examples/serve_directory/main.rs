@@ -284,6 +284,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let ticking = server.clone();
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            ticking.tick();
+        }
+    });
     println!("ready smb={listen}");
     for socket in listener.incoming().flatten() {
         let server = server.clone();

@@ -4,10 +4,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::access::ShareAccess;
+use super::caching::{self, Actor, Contention, LeaseRequest};
 use super::dispatch::{Outcome, Request};
+use super::durable::{DurableRequest, may_outlive};
 use super::names::{self, Path};
 use super::notify::action as notify_action;
-use super::state::{Handle, OpenFile, State, Tree};
+use super::state::{Handle, OpenFile, State, Tree, connection_id};
+use super::waiting::{Again, WaitKind};
 use super::{NodeOf, PayloadOf, Server};
 use crate::arena::Id;
 use crate::environment::{Environment, Metadata, MetadataChange, NodeKind, Volume, VolumeError};
@@ -16,6 +19,8 @@ use crate::reader::Writer;
 use crate::status::NtStatus;
 use crate::wire::FileId;
 use crate::wire::create::{self as wire, action, context, disposition, option};
+use crate::wire::negotiate::Dialect;
+use crate::wire::oplock_break::level;
 
 /// STATUS_BAD_IMPERSONATION_LEVEL.
 const BAD_IMPERSONATION_LEVEL: NtStatus = NtStatus(0xC000_00A5);
@@ -62,6 +67,23 @@ struct Place<V> {
     access: ShareAccess,
 }
 
+/// A new handle's id, for the elements that follow in the compound, and the answer.
+pub(super) type Created<P> = (Option<FileId>, Outcome<P>);
+
+/// Why there is no handle (yet).
+enum Refusal {
+    /// There will be none.
+    Status(NtStatus),
+    /// Others must give up what they cache of this open file (raw id) first.
+    Wait(u32),
+}
+
+impl From<NtStatus> for Refusal {
+    fn from(status: NtStatus) -> Refusal {
+        Refusal::Status(status)
+    }
+}
+
 /// A handle that was opened.
 struct Opened<N> {
     handle: Id<Handle<N>>,
@@ -77,7 +99,7 @@ impl<E: Environment> Server<E> {
         &self,
         request: &mut Request<'_>,
         writer: &mut Writer<'_>,
-    ) -> Result<(Option<FileId>, Outcome<PayloadOf<E>>), NtStatus> {
+    ) -> Result<Created<PayloadOf<E>>, NtStatus> {
         let parsed = wire::Request::parse(request.message)?;
         log::trace!(
             "create {:?} access {:#x} attributes {:#x} share {} disposition {} options {:#x}",
@@ -88,9 +110,6 @@ impl<E: Environment> Server<E> {
             parsed.disposition,
             parsed.options
         );
-        if parsed.impersonation > 3 {
-            return Err(BAD_IMPERSONATION_LEVEL);
-        }
         let tree = request.tree.ok_or(NtStatus::NETWORK_NAME_DELETED)?;
         let place = {
             let state = self.state.lock();
@@ -102,6 +121,23 @@ impl<E: Environment> Server<E> {
             let volume = state.volumes.get(usize::from(index)).ok_or(NtStatus::NETWORK_NAME_DELETED)?;
             Place { tree, volume: volume.clone(), index, access: entry.access }
         };
+        let lease = match parsed.context(context::LEASE) {
+            Some(data) if request.dialect > Some(Dialect::Smb202) => Some(LeaseRequest::parse(data)?),
+            _ => None,
+        };
+        let client = {
+            let state = self.state.lock();
+            let id = connection_id::<PayloadOf<E>>(request.connection);
+            id.and_then(|id| state.connections.get(id)).map_or([0; 16], |connection| connection.client_guid)
+        };
+        let durable = DurableRequest::parse(&parsed)?;
+        if let Some(wanted) = durable.reconnect {
+            // This is about the handle that there was; the other fields do not count.
+            return self.reconnect(request, &parsed, tree, (client, lease.as_ref()), wanted, writer);
+        }
+        if parsed.impersonation > 3 {
+            return Err(BAD_IMPERSONATION_LEVEL);
+        }
         check_arguments(&parsed)?;
         let path = names::parse(&parsed.name)?;
         if path.directory && parsed.options & option::NON_DIRECTORY_FILE != 0 {
@@ -114,7 +150,25 @@ impl<E: Environment> Server<E> {
         if parsed.context(context::EXTENDED_ATTRIBUTES).is_some_and(|data| !data.is_empty()) {
             return Err(NtStatus::EAS_NOT_SUPPORTED);
         }
-        let opened = self.open_or_create(&place, &path, &parsed)?;
+        // A new open has a lease only if its oplock level says so.
+        let lease = lease.filter(|_| parsed.oplock == level::LEASE);
+        let actor = Actor { handle: None, lease: lease.map(|lease| (client, lease.key)) };
+        if let Some(application) = durable.application {
+            self.take_over(application, client);
+        }
+        if let Some((_, guid)) = durable.version_2
+            && let Some(answer) = self.replay(request, tree, guid, (client, lease.as_ref()), writer)?
+        {
+            return Ok(answer);
+        }
+        let opened = match self.open_or_create(&place, &path, &parsed, &actor) {
+            Ok(opened) => opened,
+            Err(Refusal::Status(status)) => return Err(status),
+            Err(Refusal::Wait(file)) => {
+                self.park_create(request, file)?;
+                return Ok((None, Outcome::Parked));
+            }
+        };
         let file_id = handle_file_id(opened.handle);
         let mut contexts: Vec<(&[u8], Vec<u8>)> = Vec::new();
         if parsed.context(context::MAXIMAL_ACCESS).is_some() {
@@ -132,9 +186,30 @@ impl<E: Environment> Server<E> {
             writer.zeros(16);
             contexts.push((context::QUERY_FILE_ID, data));
         }
+        let mut oplock = level::NONE;
+        {
+            let mut state = self.state.lock();
+            match &lease {
+                Some(lease) => {
+                    if let Some(data) = state.grant_lease(opened.handle, client, request.connection, lease) {
+                        oplock = level::LEASE;
+                        contexts.push((context::LEASE, data));
+                    }
+                }
+                None => {
+                    let wanted = caching::level_wanted(parsed.oplock);
+                    oplock = caching::wire_level(state.grant_oplock(opened.handle, wanted));
+                }
+            }
+            let session = request.session.and_then(|session| state.sessions.get(session));
+            if let Some(user) = session.filter(|session| may_outlive(session)).map(|session| session.user) {
+                let answer = (opened.action, oplock);
+                contexts.extend(state.grant_durable(opened.handle, &durable, user, client, answer));
+            }
+        }
         let metadata = &opened.metadata;
         wire::Response {
-            oplock: 0,
+            oplock,
             action: opened.action,
             times: [metadata.created.0, metadata.accessed.0, metadata.modified.0, metadata.modified.0],
             allocated: metadata.allocated,
@@ -147,39 +222,61 @@ impl<E: Environment> Server<E> {
         Ok((Some(file_id), Outcome::Done(NtStatus::SUCCESS)))
     }
 
+    /// The request waits until the caches of others are given up.
+    fn park_create(&self, request: &mut Request<'_>, file: u32) -> Result<(), NtStatus> {
+        let deadline = self.environment.monotonic_milliseconds().saturating_add(caching::BREAK_TIME);
+        let again =
+            Again { message: request.rest.to_vec(), before: request.before, file, deadline, queued: false };
+        let mut state = self.state.lock();
+        if let Some(number) = request.resumed {
+            // Still under the same number: its client knows it already.
+            let waiting = Id::from_raw(number).and_then(|id| state.waiting.get_mut(id));
+            let waiting = waiting.ok_or(NtStatus::CANCELLED)?;
+            waiting.kind = WaitKind::Again(again);
+            return Ok(());
+        }
+        state.park(request, None, WaitKind::Again(again)).map(|_| ())
+    }
+
     /// Opens what is there or makes it, as the disposition says. Others may make or remove it meanwhile: then again.
     fn open_or_create(
         &self,
         place: &Place<E::Volume>,
         path: &Path,
         parsed: &wire::Request<'_>,
-    ) -> Result<Opened<NodeOf<E>>, NtStatus> {
+        actor: &Actor,
+    ) -> Result<Opened<NodeOf<E>>, Refusal> {
         for _ in 0..4 {
             if parsed.disposition != disposition::CREATE || path.units.is_empty() {
                 match place.volume.open(&path.units) {
                     Ok(node) => {
                         let opened = if parsed.disposition == disposition::CREATE {
-                            Err(NtStatus::OBJECT_NAME_COLLISION)
+                            Err(NtStatus::OBJECT_NAME_COLLISION.into())
                         } else {
-                            self.open_existing(place, path, parsed, node)
+                            self.open_existing(place, path, parsed, node, actor)
                         };
                         if opened.is_err() {
                             let _ = place.volume.close(node);
+                        }
+                        if matches!(opened, Err(Refusal::Wait(_))) && self.purge() {
+                            // Who was in the way is gone.
+                            continue;
                         }
                         return opened;
                     }
                     Err(VolumeError::NotFound)
                         if !matches!(parsed.disposition, disposition::OPEN | disposition::OVERWRITE) => {}
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(NtStatus::from(error).into()),
                 }
             }
-            match self.create_new(place, path, parsed) {
+            match self.create_new(place, path, parsed, actor) {
                 // Somebody was faster.
-                Err(NtStatus::OBJECT_NAME_COLLISION) if parsed.disposition != disposition::CREATE => {}
+                Err(Refusal::Status(NtStatus::OBJECT_NAME_COLLISION))
+                    if parsed.disposition != disposition::CREATE => {}
                 result => return result,
             }
         }
-        Err(NtStatus::SHARING_VIOLATION)
+        Err(NtStatus::SHARING_VIOLATION.into())
     }
 
     fn create_new(
@@ -187,23 +284,24 @@ impl<E: Environment> Server<E> {
         place: &Place<E::Volume>,
         path: &Path,
         parsed: &wire::Request<'_>,
-    ) -> Result<Opened<NodeOf<E>>, NtStatus> {
+        actor: &Actor,
+    ) -> Result<Opened<NodeOf<E>>, Refusal> {
         let directory = parsed.options & option::DIRECTORY_FILE != 0;
         if path.directory && !directory {
-            return Err(NtStatus::OBJECT_NAME_INVALID);
+            return Err(NtStatus::OBJECT_NAME_INVALID.into());
         }
         if place.access != ShareAccess::Write {
-            return Err(NtStatus::ACCESS_DENIED);
+            return Err(NtStatus::ACCESS_DENIED.into());
         }
         let maximal = place.access.maximal();
         let granted = grant(parsed.access, maximal, maximal)?;
         let mut attributes = FileAttributes::from_bits_retain(parsed.attributes) & FileAttributes::STORED;
         if parsed.options & option::DELETE_ON_CLOSE != 0 {
             if attributes.contains(FileAttributes::READONLY) {
-                return Err(NtStatus::CANNOT_DELETE);
+                return Err(NtStatus::CANNOT_DELETE.into());
             }
             if !granted.contains(AccessMask::DELETE) {
-                return Err(NtStatus::INVALID_PARAMETER);
+                return Err(NtStatus::INVALID_PARAMETER.into());
             }
         }
         let kind = if directory {
@@ -212,11 +310,15 @@ impl<E: Environment> Server<E> {
             attributes |= FileAttributes::ARCHIVE;
             NodeKind::File
         };
-        let node = place.volume.create(&path.units, kind, attributes)?;
-        let result = place.volume.metadata(node).map_err(NtStatus::from).and_then(|metadata| {
-            let handle = self.enter_handle(place, parsed, node, &metadata, granted, granted)?;
-            Ok(Opened { handle, node, metadata, action: action::CREATED, maximal })
-        });
+        let node = place.volume.create(&path.units, kind, attributes).map_err(NtStatus::from)?;
+        let result = place
+            .volume
+            .metadata(node)
+            .map_err(|error| Refusal::from(NtStatus::from(error)))
+            .and_then(|metadata| {
+                let handle = self.enter_handle(place, parsed, node, &metadata, (granted, granted), actor)?;
+                Ok(Opened { handle, node, metadata, action: action::CREATED, maximal })
+            });
         if result.is_ok() {
             self.note_entry(place.index, &path.units, directory, notify_action::ADDED);
         }
@@ -234,21 +336,22 @@ impl<E: Environment> Server<E> {
         path: &Path,
         parsed: &wire::Request<'_>,
         node: NodeOf<E>,
-    ) -> Result<Opened<NodeOf<E>>, NtStatus> {
-        let mut metadata = place.volume.metadata(node)?;
+        actor: &Actor,
+    ) -> Result<Opened<NodeOf<E>>, Refusal> {
+        let mut metadata = place.volume.metadata(node).map_err(NtStatus::from)?;
         let directory = metadata.kind == NodeKind::Directory;
         if directory && parsed.options & option::NON_DIRECTORY_FILE != 0 {
-            return Err(NtStatus::FILE_IS_A_DIRECTORY);
+            return Err(NtStatus::FILE_IS_A_DIRECTORY.into());
         }
         if !directory && (parsed.options & option::DIRECTORY_FILE != 0 || path.directory) {
-            return Err(NtStatus::NOT_A_DIRECTORY);
+            return Err(NtStatus::NOT_A_DIRECTORY.into());
         }
         let overwrite = matches!(
             parsed.disposition,
             disposition::SUPERSEDE | disposition::OVERWRITE | disposition::OVERWRITE_IF
         );
         if overwrite && directory {
-            return Err(NtStatus::FILE_IS_A_DIRECTORY);
+            return Err(NtStatus::FILE_IS_A_DIRECTORY.into());
         }
         let read_only = !directory && metadata.attributes.contains(FileAttributes::READONLY);
         let maximal = place.access.maximal();
@@ -258,27 +361,27 @@ impl<E: Environment> Server<E> {
         let mut effective = granted;
         if overwrite {
             if read_only || place.access != ShareAccess::Write {
-                return Err(NtStatus::ACCESS_DENIED);
+                return Err(NtStatus::ACCESS_DENIED.into());
             }
             // A hidden or system file must be named as such by who overwrites it.
             let guarded = metadata.attributes & (FileAttributes::HIDDEN | FileAttributes::SYSTEM);
             if !FileAttributes::from_bits_retain(parsed.attributes).contains(guarded) {
-                return Err(NtStatus::ACCESS_DENIED);
+                return Err(NtStatus::ACCESS_DENIED.into());
             }
             effective |= AccessMask::WRITE_DATA;
         }
         if parsed.options & option::DELETE_ON_CLOSE != 0 {
             if read_only || path.units.is_empty() {
-                return Err(NtStatus::CANNOT_DELETE);
+                return Err(NtStatus::CANNOT_DELETE.into());
             }
             if !granted.contains(AccessMask::DELETE) {
-                return Err(NtStatus::INVALID_PARAMETER);
+                return Err(NtStatus::INVALID_PARAMETER.into());
             }
             if directory && !is_empty(&*place.volume, node)? {
-                return Err(NtStatus::DIRECTORY_NOT_EMPTY);
+                return Err(NtStatus::DIRECTORY_NOT_EMPTY.into());
             }
         }
-        let handle = self.enter_handle(place, parsed, node, &metadata, granted, effective)?;
+        let handle = self.enter_handle(place, parsed, node, &metadata, (granted, effective), actor)?;
         let mut action = action::OPENED;
         if overwrite {
             match self.overwrite(place, parsed, node) {
@@ -289,7 +392,7 @@ impl<E: Environment> Server<E> {
                     if let Some(handle) = state.remove_handle(handle) {
                         state.leave_file(handle.file);
                     }
-                    return Err(status);
+                    return Err(status.into());
                 }
             }
             action = if parsed.disposition == disposition::SUPERSEDE {
@@ -329,17 +432,37 @@ impl<E: Environment> Server<E> {
         parsed: &wire::Request<'_>,
         node: NodeOf<E>,
         metadata: &Metadata,
-        granted: AccessMask,
-        effective: AccessMask,
-    ) -> Result<Id<Handle<NodeOf<E>>>, NtStatus> {
+        (granted, effective): (AccessMask, AccessMask),
+        actor: &Actor,
+    ) -> Result<Id<Handle<NodeOf<E>>>, Refusal> {
         let mut state = self.state.lock();
         let state = &mut *state;
         if !state.trees.contains(place.tree) {
-            return Err(NtStatus::NETWORK_NAME_DELETED);
+            return Err(NtStatus::NETWORK_NAME_DELETED.into());
         }
         let directory = metadata.kind == NodeKind::Directory;
         if let Some(known) = state.find_file(place.index, metadata.file_id) {
-            state.check_open(known, effective, parsed.share)?;
+            let entry = state.files.get(known).ok_or(NtStatus::FILE_CLOSED)?;
+            if entry.has(OpenFile::<NodeOf<E>>::DELETE_PENDING | OpenFile::<NodeOf<E>>::REMOVING) {
+                return Err(NtStatus::DELETE_PENDING.into());
+            }
+            let overwrite = matches!(
+                parsed.disposition,
+                disposition::SUPERSEDE | disposition::OVERWRITE | disposition::OVERWRITE_IF
+            );
+            let contention = Contention::Open { access: effective, share: parsed.share, overwrite };
+            if state.contend(known, actor, contention)? {
+                return Err(Refusal::Wait(known.raw()));
+            }
+        }
+        if let Some((client, key)) = actor.lease
+            && let Some(lease) = state.find_lease(&client, &key).and_then(|lease| state.leases.get(lease))
+        {
+            // 3.3.5.9.8: one key is for one file.
+            let own = state.find_file(place.index, metadata.file_id).map(Id::raw);
+            if own != Some(lease.file) {
+                return Err(NtStatus::INVALID_PARAMETER.into());
+            }
         }
         let file = state
             .enter_file(place.index, metadata.file_id, node, directory)
@@ -358,7 +481,7 @@ impl<E: Environment> Server<E> {
         handle.next = state.files.get(file).and_then(|file| file.first_handle);
         let Ok(id) = state.handles.insert(handle) else {
             state.leave_file(file);
-            return Err(NtStatus::INSUFFICIENT_RESOURCES);
+            return Err(NtStatus::INSUFFICIENT_RESOURCES.into());
         };
         if let Some(file) = state.files.get_mut(file) {
             file.first_handle = Some(id);

@@ -3,6 +3,7 @@
 
 use super::reply::{Draft, Protection};
 use super::state::{ConnectionMarker, Session, Setup, State, Tree, connection_id};
+use super::waiting::WaitKind;
 use super::{Disposition, Encryption, PayloadOf, Server, access};
 use crate::ConnectionId;
 use crate::arena::Id;
@@ -33,6 +34,12 @@ pub(crate) struct Request<'a> {
     pub used_file: core::cell::Cell<Option<FileId>>,
     /// No element follows in the compound.
     pub last: bool,
+    /// The element and all that follow.
+    pub rest: &'a [u8],
+    /// It was parked before: the number it waits under.
+    pub resumed: Option<u32>,
+    /// What the elements before left, kept for the case that it is parked.
+    pub before: Before,
     pub encrypted: bool,
     /// Signs the response.
     pub sign_with: Option<SigningKey>,
@@ -89,6 +96,8 @@ pub(crate) enum Outcome<P> {
     ErrorData(NtStatus, alloc::vec::Vec<u8>),
     /// The answer comes later, or never.
     Silent,
+    /// The request and all that follow in its compound will be handled once more.
+    Parked,
     /// The connection must be closed.
     Disconnect,
 }
@@ -97,14 +106,24 @@ pub(crate) enum Outcome<P> {
 pub(crate) type Handled<P> = Result<Outcome<P>, NtStatus>;
 
 /// What related elements take over from the one before.
-#[derive(Default)]
-struct Before {
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Before {
     session: u64,
     tree: u32,
     file: Option<FileId>,
     /// Why there is no file, when the CREATE failed.
     failed: Option<NtStatus>,
     any: bool,
+}
+
+/// What handling an element says about the message.
+enum Step {
+    /// On to the next; the response goes into this hash.
+    Next(HashReply),
+    /// The rest waits.
+    Stop,
+    /// The connection must be closed.
+    Disconnect,
 }
 
 /// What encrypts the answer to an encrypted message.
@@ -119,9 +138,9 @@ impl<E: Environment> Server<E> {
     pub fn handle(&self, connection: ConnectionId, message: &mut [u8]) -> Disposition {
         let Some(id) = Id::from_raw(connection.0) else { return Disposition::Disconnect };
         let disposition = match message.first_chunk::<4>() {
-            Some(&PROTOCOL_ID) => self.compound(id, message, None),
+            Some(&PROTOCOL_ID) => self.compound(id, message, None, Before::default(), None),
             Some(&TRANSFORM_PROTOCOL_ID) => match self.open_transform(message) {
-                Some((sealed, inside)) => self.compound(id, inside, Some(sealed)),
+                Some((sealed, inside)) => self.compound(id, inside, Some(sealed), Before::default(), None),
                 None => Disposition::Disconnect,
             },
             Some(&SMB1_PROTOCOL_ID) => self.negotiate_multi_protocol(id, message),
@@ -158,9 +177,10 @@ impl<E: Environment> Server<E> {
         connection: Id<ConnectionMarker>,
         message: &[u8],
         sealed: Option<Sealed>,
+        mut before: Before,
+        mut resumed: Option<u32>,
     ) -> Disposition {
         let mut draft = Draft::new();
-        let mut before = Before::default();
         let mut hash = HashReply::No;
         let mut rest = message;
         let mut disposition = Disposition::Continue;
@@ -187,6 +207,9 @@ impl<E: Environment> Server<E> {
                 previous_file: None,
                 used_file: core::cell::Cell::new(None),
                 last: following.is_empty(),
+                rest,
+                resumed: resumed.take(),
+                before,
                 encrypted: sealed.is_some(),
                 sign_with: None,
                 hash: HashReply::No,
@@ -198,8 +221,9 @@ impl<E: Environment> Server<E> {
                 break;
             }
             match self.element(request, &mut before, &mut draft) {
-                Some(reply_hash) => hash = reply_hash,
-                None => {
+                Step::Next(reply_hash) => hash = reply_hash,
+                Step::Stop => break,
+                Step::Disconnect => {
                     disposition = Disposition::Disconnect;
                     break;
                 }
@@ -233,37 +257,42 @@ impl<E: Environment> Server<E> {
         disposition
     }
 
-    /// Handles one element and appends its response. `None`: the connection must be closed.
+    /// Handles one element and appends its response.
     fn element(
         &self,
         mut request: Request<'_>,
         before: &mut Before,
         draft: &mut Draft<PayloadOf<E>>,
-    ) -> Option<HashReply> {
+    ) -> Step {
         let command = Command::from_number(request.header.command);
         {
             let mut state = self.state.lock();
-            let connection =
-                connection_id(request.connection).and_then(|id| state.connections.get_mut(id))?;
+            let Some(connection) =
+                connection_id(request.connection).and_then(|id| state.connections.get_mut(id))
+            else {
+                return Step::Disconnect;
+            };
             request.dialect = connection.dialect;
             let charge = match connection.dialect {
                 Some(dialect) if dialect > Dialect::Smb202 => request.header.charge(),
                 _ => 1,
             };
             // 3.3.5.2.3; CANCEL uses the number of the request that it cancels.
-            if command != Some(Command::Cancel) && !connection.window.take(request.header.message_id, charge)
+            if command != Some(Command::Cancel)
+                && request.resumed.is_none()
+                && !connection.window.take(request.header.message_id, charge)
             {
-                return None;
+                return Step::Disconnect;
             }
             // Nothing but NEGOTIATE before a dialect is chosen.
             if connection.dialect.is_none() && command != Some(Command::Negotiate) {
-                return None;
+                return Step::Disconnect;
             }
         }
         let related = request.header.flags.contains(Flags::RELATED);
         if command == Some(Command::Cancel) {
             self.cancel(request.connection, &request.header);
-            return Some(HashReply::No);
+            return Step::Next(HashReply::No);
         }
         draft.begin();
         let result = match command {
@@ -294,9 +323,10 @@ impl<E: Environment> Server<E> {
             }
             Ok(Outcome::Silent) => {
                 before.any = true;
-                return Some(HashReply::No);
+                return Step::Next(HashReply::No);
             }
-            Ok(Outcome::Disconnect) => return None,
+            Ok(Outcome::Parked) => return Step::Stop,
+            Ok(Outcome::Disconnect) => return Step::Disconnect,
             Err(status) => {
                 draft.clear_body();
                 wire::error::emit(&mut Writer::new(draft.out()), 0, &[]);
@@ -317,12 +347,25 @@ impl<E: Environment> Server<E> {
         }
         let mut header = request.header;
         header.status = status.0;
-        header.credits = self.state.lock().grant_credits(request.connection, header.credits);
         header.flags &= Flags::RELATED | Flags::PRIORITY;
+        match request.resumed {
+            Some(number) => {
+                // The interim answer granted the credits and named the request.
+                header.credits = 0;
+                header.flags |= Flags::ASYNCHRONOUS;
+                header.tree_or_asynchronous = u64::from(number);
+                if let Some(id) = Id::from_raw(number) {
+                    self.state.lock().waiting.remove(id);
+                }
+            }
+            None => {
+                header.credits = self.state.lock().grant_credits(request.connection, header.credits);
+            }
+        }
         header.next = 0;
         header.signature = [0; 16];
         draft.end(header, request.sign_with.filter(|_| !request.encrypted));
-        Some(request.hash)
+        Step::Next(request.hash)
     }
 
     /// The checks before a handler: session, signature, encryption, tree (3.3.5.2.4, 3.3.5.2.9, 3.3.5.2.11).
@@ -428,12 +471,43 @@ impl<E: Environment> Server<E> {
             Command::ChangeNotify => self.change_notify(request, writer.nested()),
             Command::QueryInfo => self.query_info(request, &mut writer),
             Command::SetInfo => self.set_info(request, &mut writer),
-            Command::OplockBreak => Err(NtStatus::INVALID_DEVICE_REQUEST),
+            Command::OplockBreak => self.acknowledge(request, &mut writer),
         }
     }
 
     /// Runs parked requests that can go on.
-    pub(super) fn resume(&self) {}
+    pub(super) fn resume(&self) {
+        loop {
+            let (id, connection, message, before, sealed) = {
+                let mut state = self.state.lock();
+                let state = &mut *state;
+                let Some(id) = state.resumable.pop_front() else { return };
+                // It may have been cancelled.
+                let Some(waiting) = state.waiting.get_mut(id) else { continue };
+                let WaitKind::Again(again) = &mut waiting.kind else { continue };
+                let (message, before) = (core::mem::take(&mut again.message), again.before);
+                let (connection, session, encrypted) =
+                    (waiting.connection, waiting.session, waiting.encrypted);
+                let wire = state.sessions.get(session).map(|entry| entry.wire_id(session));
+                let sealed = if encrypted {
+                    match (wire, state.protection(session)) {
+                        (Some(session), Some(protection)) => Some(Sealed { session, protection }),
+                        _ => {
+                            state.waiting.remove(id);
+                            continue;
+                        }
+                    }
+                } else {
+                    None
+                };
+                (id, connection, message, before, sealed)
+            };
+            let disposition = self.compound(connection, &message, sealed, before, Some(id.raw()));
+            if disposition == Disposition::Disconnect {
+                self.end_connection(connection.raw());
+            }
+        }
+    }
 
     /// Whether encryption is offered to a client.
     pub(super) fn encrypts(&self) -> bool {

@@ -261,6 +261,7 @@ impl<E: Environment> Server<E> {
             return Err(NtStatus::FILE_LOCK_CONFLICT);
         }
         if length > 0 {
+            self.change_contends(open.file, open.handle);
             open.volume.write(open.node, parsed.offset, parsed.data)?;
             self.note_write(&open);
             self.note_change(&open, filter::SIZE | filter::LAST_WRITE);

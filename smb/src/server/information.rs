@@ -398,6 +398,7 @@ impl<E: Environment> Server<E> {
             return Err(NtStatus::FILE_LOCK_CONFLICT);
         }
         if current != size {
+            self.change_contends(open.file, open.handle);
             open.volume.set_size(open.node, size)?;
             self.note_write(open);
             self.note_change(open, filter::SIZE | filter::LAST_WRITE);

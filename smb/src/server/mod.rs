@@ -3,10 +3,12 @@
 #![allow(dead_code, reason = "what oplocks, channels and pipes stand on comes before them")]
 
 mod access;
+mod caching;
 mod create;
 mod credits;
 mod directory;
 mod dispatch;
+mod durable;
 mod file;
 mod information;
 mod ioctl;
@@ -306,7 +308,7 @@ impl<E: Environment> Server<E> {
             state.trees.iter().filter(|(_, tree)| tree.share == share).map(|(id, _)| id).collect()
         };
         for tree in trees {
-            self.close_tree(tree);
+            self.close_tree(tree, false);
         }
         self.announce();
         true

@@ -121,7 +121,7 @@ impl<E: Environment> Server<E> {
     fn capabilities(&self, dialect: Dialect, cipher: Option<Cipher>) -> u32 {
         let mut capabilities = 0;
         if dialect >= Dialect::Smb210 {
-            capabilities |= capability::LARGE_MTU;
+            capabilities |= capability::LARGE_MTU | capability::LEASING;
         }
         if (Dialect::Smb300..Dialect::Smb311).contains(&dialect) && cipher.is_some() {
             capabilities |= capability::ENCRYPTION;

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::dispatch::{Handled, HashReply, Outcome, Request};
+use super::durable::may_outlive;
 use super::state::{Connection, ConnectionMarker, Session, Setup, SetupPurpose, connection_id};
 use super::{Encryption, PayloadOf, Server};
 use crate::arena::Id;
@@ -59,7 +60,7 @@ impl<E: Environment> Server<E> {
                         self.state.lock().sessions.remove(session);
                     }
                     // 3.3.5.5.2: a failed re-authentication ends the session.
-                    Some((SetupPurpose::Again, session)) => self.end_session(session),
+                    Some((SetupPurpose::Again, session)) => self.end_session(session, false),
                     Some((SetupPurpose::Bind, _)) | None => {}
                 }
                 Err(if status.is_error() { status } else { NtStatus::LOGON_FAILURE })
@@ -240,26 +241,29 @@ impl<E: Environment> Server<E> {
                 .map(|(id, _)| id)
         };
         if let Some(previous) = found {
-            self.end_session(previous);
+            self.end_session(previous, true);
         }
     }
 
     pub(super) fn logoff(&self, request: &mut Request<'_>, writer: &mut Writer<'_>) -> Handled<PayloadOf<E>> {
         wire::simple::parse(request.message)?;
         let session = request.session.ok_or(NtStatus::USER_SESSION_DELETED)?;
-        self.end_session(session);
+        // Durable handles survive a log-off like a lost connection; TREE_DISCONNECT ends them.
+        self.end_session(session, true);
         wire::simple::emit(writer);
         Ok(Outcome::Done(NtStatus::SUCCESS))
     }
 
-    /// Ends a session: its trees, its opens, what waits for it, its log-ons in progress.
-    pub(super) fn end_session(&self, session: Id<Session>) {
-        let (trees, setups) = {
+    /// Ends a session: its trees, its opens, what waits for it, its log-ons in progress. With `keep`, its durable handles
+    /// stay for the client to come back.
+    pub(super) fn end_session(&self, session: Id<Session>, keep: bool) {
+        let (trees, setups, keep) = {
             let mut state = self.state.lock();
             let state = &mut *state;
             let Some(entry) = state.sessions.get_mut(session) else { return };
             // No new request gets in from here on.
             let counted = entry.has(Session::VALID);
+            let keep = keep && may_outlive(entry);
             entry.flags &= !Session::VALID;
             if counted
                 && let Some(connection) =
@@ -274,13 +278,13 @@ impl<E: Environment> Server<E> {
             for setup in &setups {
                 state.setups.remove(*setup);
             }
-            (trees, setups)
+            (trees, setups, keep)
         };
         for setup in setups {
             self.environment.abandon_authentication(ExchangeId(setup.raw()));
         }
         for tree in trees {
-            self.close_tree(tree);
+            self.close_tree(tree, keep);
         }
         self.state.lock().sessions.remove(session);
     }
@@ -301,7 +305,7 @@ impl<E: Environment> Server<E> {
         };
         self.abandon_setups(raw);
         for session in sessions {
-            self.end_session(session);
+            self.end_session(session, true);
         }
     }
 

@@ -30,9 +30,12 @@ pub(crate) struct State<V: Volume> {
     pub extras: Arena<Extra>,
     pub locks: Arena<super::lock::LockRange<V::Node>>,
     pub waiting: Arena<Waiting<V::Node>>,
+    pub leases: Arena<super::caching::Lease>,
     /// Parked requests that can go on; the worker that finds them runs them.
     pub resumable: VecDeque<Id<Waiting<V::Node>>>,
     pub counters: Counters,
+    /// Handles without a connection that are in somebody's way, to be closed.
+    pub purge: Vec<Id<Handle<V::Node>>>,
     /// Handles that watch a directory.
     pub watches: u32,
     /// Connections with new replies that the environment has not been told of.
@@ -71,9 +74,11 @@ impl<V: Volume> State<V> {
             extras: Arena::new(limits.handle_extras),
             locks: Arena::new(limits.lock_ranges),
             waiting: Arena::new(limits.waiting_requests),
+            leases: Arena::new(limits.leases),
             resumable: VecDeque::new(),
             counters: Counters::default(),
             watches: 0,
+            purge: Vec::new(),
             ready: Vec::new(),
         }
     }
@@ -168,11 +173,14 @@ impl<V: Volume> State<V> {
                 }
             }
         }
-        if let Some(extra) = handle.extra.and_then(|extra| self.extras.remove(extra))
-            && extra.watch.is_some()
-        {
-            self.watches = self.watches.saturating_sub(1);
+        let mut lease = None;
+        if let Some(extra) = handle.extra.and_then(|extra| self.extras.remove(extra)) {
+            if extra.watch.is_some() {
+                self.watches = self.watches.saturating_sub(1);
+            }
+            lease = extra.lease;
         }
+        self.drop_caching(lease, handle.file);
         Some(handle)
     }
 
@@ -483,6 +491,10 @@ impl<N> Handle<N> {
 pub(crate) struct Extra {
     pub search: Option<super::directory::Search>,
     pub position: u64,
+    /// The lease that the handle is under.
+    pub lease: Option<Id<super::caching::Lease>>,
+    /// Durability was asked for.
+    pub durable: Option<alloc::boxed::Box<super::durable::Durable>>,
     /// CHANGE_NOTIFY was asked for.
     pub watch: Option<alloc::boxed::Box<super::notify::Watch>>,
 }

@@ -65,13 +65,14 @@ impl<E: Environment> Server<E> {
     ) -> Handled<PayloadOf<E>> {
         wire::simple::parse(request.message)?;
         let tree = request.tree.ok_or(NtStatus::NETWORK_NAME_DELETED)?;
-        self.close_tree(tree);
+        self.close_tree(tree, false);
         wire::simple::emit(writer);
         Ok(Outcome::Done(NtStatus::SUCCESS))
     }
 
-    /// Closes what a tree has open, and the tree.
-    pub(super) fn close_tree(&self, tree: Id<Tree>) {
+    /// Closes what a tree has open, and the tree. With `keep`, durable handles stay for their client to come back.
+    pub(super) fn close_tree(&self, tree: Id<Tree>, keep: bool) {
+        let now = self.environment.monotonic_milliseconds();
         let handles: Vec<_> = {
             let mut state = self.state.lock();
             if state.trees.remove(tree).is_none() {
@@ -80,6 +81,13 @@ impl<E: Environment> Server<E> {
             state.handles.iter().filter(|(_, handle)| handle.tree == Some(tree)).map(|(id, _)| id).collect()
         };
         for handle in handles {
+            if keep {
+                let mut state = self.state.lock();
+                if state.keep_durable(handle, now) {
+                    Self::end_waiting_on(&mut state, handle);
+                    continue;
+                }
+            }
             // Errors have nobody to go to.
             let _ = self.close_handle(handle);
         }

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use super::dispatch::Request;
+use super::dispatch::{Before, Request};
 use super::reply::{Draft, Protection};
 use super::state::{ConnectionMarker, Handle, Session, State, Tree};
 use super::{NodeOf, Server};
@@ -33,6 +33,20 @@ pub(crate) enum WaitKind {
     Lock(wire::lock::Element),
     /// A change in a directory: bytes of the largest answer.
     Notify(u32),
+    /// Acknowledgments of breaks: the request is then handled once more from its start.
+    Again(Again),
+}
+
+/// A request that will be handled once more, with all that follows in its compound.
+pub(crate) struct Again {
+    pub message: Vec<u8>,
+    pub before: Before,
+    /// Raw id of the open file whose breaks it waits for.
+    pub file: u32,
+    /// When it does not wait any longer.
+    pub deadline: u64,
+    /// It is in the queue of those that go on.
+    pub queued: bool,
 }
 
 impl<V: Volume> State<V> {
@@ -44,8 +58,8 @@ impl<V: Volume> State<V> {
         handle: Option<Id<Handle<V::Node>>>,
         kind: WaitKind,
     ) -> Result<Id<Waiting<V::Node>>, NtStatus> {
-        // 3.3.4.2: only the last element of a compound may go asynchronous here.
-        if !request.last {
+        // 3.3.4.2: only the last element of a compound may go asynchronous; a CREATE takes the rest along.
+        if !request.last && !matches!(kind, WaitKind::Again(_)) {
             return Err(NtStatus::INTERNAL_ERROR);
         }
         let (Some(session), Some(tree)) = (request.session, request.tree) else {
@@ -168,7 +182,7 @@ impl<E: Environment> Server<E> {
                 // MS-FSA 2.1.5.9: closing the file cancels its lock requests; Windows says so in this way.
                 Some(WaitKind::Lock(_)) => NtStatus::RANGE_NOT_LOCKED,
                 Some(WaitKind::Notify(_)) => NtStatus::NOTIFY_CLEANUP,
-                None => continue,
+                Some(WaitKind::Again(_)) | None => continue,
             };
             state.complete(id, status, None);
         }
