@@ -144,7 +144,8 @@ impl<'p, R: Registers, D: Dma> I82559<'p, R, D> {
         }
         for _ in 0..1000 {
             if self.transmitter.outstanding().is_none() {
-                return self.receiver.start();
+                // What the wire brought while nobody listened is no loss: the counters start at 0, the dump is not read.
+                return self.receiver.start() && port.command(DUMP_AND_RESET_COUNTERS);
             }
             delay(10);
         }
