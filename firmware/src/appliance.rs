@@ -39,6 +39,9 @@ const MINIMUM_CACHE: usize = 4 << 20;
 /// How often the volumes are synchronised, in microseconds.
 const FLUSH_INTERVAL: u64 = 2_000_000;
 
+/// How often a disk that has left is looked for, in microseconds.
+const WATCH_INTERVAL: u64 = 3_000_000;
+
 /// How long clients' last answers may take when the appliance stops, in microseconds.
 const STOP_PATIENCE: u64 = 5_000_000;
 
@@ -139,6 +142,7 @@ impl<B: Board> Appliance<B> {
         self.pool.start(workers, WORKER_STACK, self)?;
         scheduler::spawn("flusher", TASK_STACK, move || self.flush_now_and_then())?;
         scheduler::spawn("console", TASK_STACK, move || crate::console_task::run(self))?;
+        scheduler::spawn("watch", TASK_STACK, move || self.watch_disks())?;
         scheduler::spawn("start", WORKER_STACK, move || self.bring_up())?;
         Ok(())
     }
@@ -277,10 +281,32 @@ impl<B: Board> Appliance<B> {
         self.configuration().shares.iter().any(|share| same_name(&share.name, name))
     }
 
+    /// Mounts a disk that had left when it, or another, is there again.
+    fn watch_disks(&self) {
+        loop {
+            scheduler::sleep(WATCH_INTERVAL);
+            for channel in 0..self.board.disk_channel_count() {
+                if !self.is_open() || !self.board.disk_is_gone(channel) {
+                    continue;
+                }
+                let Some(disk) = self.board.find_disk(channel) else { continue };
+                log::info!("channel {channel}: a disk is there again");
+                self.withdraw(channel);
+                self.volumes.detach(channel);
+                self.volumes.attach(channel, disk, false, self.clock, self.entropy);
+                for share in &self.configuration().shares {
+                    if usize::from(share.volume) == channel {
+                        self.publish(share);
+                    }
+                }
+            }
+        }
+    }
+
     fn flush_now_and_then(&self) {
         loop {
             scheduler::sleep(FLUSH_INTERVAL);
-            self.volumes.synchronise();
+            self.volumes.synchronise(|channel| self.board.disk_is_gone(channel));
         }
     }
 

@@ -70,6 +70,12 @@ pub trait Board: 'static {
     /// Errors that the disk on `channel` has answered since the start.
     fn disk_errors(&self, channel: usize) -> u32;
 
+    /// Whether the disk last found on `channel` has left: it answers no more calls, even when it comes back, because what it
+    /// holds may have changed meanwhile. [`find_disk`](Self::find_disk) then finds it anew.
+    fn disk_is_gone(&self, _channel: usize) -> bool {
+        false
+    }
+
     /// Hands out the flash, once.
     fn take_flash(&self) -> Option<Self::Flash>;
 

@@ -166,6 +166,9 @@ impl<B: Board> System for Commands<B> {
             .map(|channel| {
                 let mut disk = self.0.volumes.describe(channel);
                 disk.errors = self.0.board.disk_errors(channel);
+                if self.0.board.disk_is_gone(channel) {
+                    disk.state = String::from("gone");
+                }
                 disk
             })
             .collect()

@@ -93,6 +93,12 @@ impl Volumes {
         }
     }
 
+    /// Lets go of a channel's disk, which has left, and of its volume.
+    pub fn detach(&self, channel: usize) {
+        self.unmount_channel(channel);
+        self.with(channel, |entry| entry.disk = None);
+    }
+
     fn mount(
         &self,
         channel: usize,
@@ -167,9 +173,12 @@ impl Volumes {
         mounted.collect()
     }
 
-    /// Writes what is dirty. Called by the flusher now and then.
-    pub fn synchronise(&self) {
+    /// Writes what is dirty on channels that are not `gone`. Called by the flusher now and then.
+    pub fn synchronise(&self, gone: impl Fn(usize) -> bool) {
         for (index, volume) in self.mounted() {
+            if gone(index) {
+                continue;
+            }
             if let Err(why) = volume.sync() {
                 log::error!("volume {index}: {why}");
             }

@@ -11,7 +11,7 @@ const MAXIMUM_TRANSFER: u64 = 1 << 20;
 const MAXIMUM_PIECES: usize = 256;
 
 const TIMEOUT_SHORT: u32 = 5_000;
-const TIMEOUT_TRANSFER: u32 = 10_000;
+const TIMEOUT_TRANSFER: u32 = 8_000;
 const TIMEOUT_FLUSH: u32 = 30_000;
 /// A disk may take this long to spin up, in pauses of half a second.
 const BECOMING_READY_TRIES: u32 = 60;

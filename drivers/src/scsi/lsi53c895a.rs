@@ -37,7 +37,7 @@ const POLLS: u32 = 1000;
 /// PCI reads that take at least the 25 microseconds for which a bus reset is held (a read takes 60 ns at the very least).
 const RESET_HOLD_READS: u32 = 420;
 /// How long ABORT and BUS DEVICE RESET may take before the bus is reset, in milliseconds.
-const MANAGEMENT_MILLISECONDS: u64 = 1000;
+const MANAGEMENT_MILLISECONDS: u64 = 500;
 /// A command that seems to take too long is given so many more looks, each after [`GRACE_MILLISECONDS`].
 const GRACE_LOOKS: u8 = 100;
 /// Milliseconds between the looks.

@@ -126,6 +126,10 @@ impl Board for NasBoard {
         disks::find(self.channels.get(channel)?)
     }
 
+    fn disk_is_gone(&self, channel: usize) -> bool {
+        self.channels.get(channel).is_some_and(|channel| channel.disk_is_gone())
+    }
+
     fn disk_errors(&self, channel: usize) -> u32 {
         self.channels.get(channel).map_or(0, |channel| channel.errors())
     }

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::{Cell, UnsafeCell};
 use core::fmt::Write;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use drivers::scsi::{
     self, Adapter, Command, Configuration, Data, Direction, DiskError, Outcome, Port, Request, Segment,
@@ -63,6 +63,8 @@ pub struct Channel {
     /// Threads whose command found no room.
     room: WaitQueue,
     errors: AtomicU32,
+    /// Whether the disk found last has left.
+    gone: Mutex<Arc<AtomicBool>>,
 }
 
 // SAFETY: threads are cooperative and run on the only CPU; the interrupt handler touches `port` and `event` alone, which
@@ -107,6 +109,7 @@ pub fn start(bus: &Bus, warm: bool) -> Vec<&'static Channel> {
             watched: Cell::new(u64::MAX),
             room: WaitQueue::new(),
             errors: AtomicU32::new(0),
+            gone: Mutex::new(Arc::default()),
         }));
         if !bus.attach_interrupt(device, channel) {
             log::error!("53C895A in slot {slot}: no room for its interrupt");
@@ -151,6 +154,11 @@ impl Channel {
     /// Failures that were reported to the storage layer.
     pub fn errors(&self) -> u32 {
         self.errors.load(Ordering::Relaxed)
+    }
+
+    /// Whether the disk found last has left.
+    pub fn disk_is_gone(&self) -> bool {
+        self.gone.lock().load(Ordering::Relaxed)
     }
 
     fn run(&self, command: &Command<'_>) -> Outcome {
@@ -234,6 +242,8 @@ struct ScsiDisk {
     channel: &'static Channel,
     /// The last answer was a failure of this kind of the whole disk: only the first of a row is worth a line of the log.
     failing: Cell<Option<DeviceError>>,
+    /// The disk has left. When it comes back, somebody else may have written to it: it has to be found and mounted anew.
+    gone: Arc<AtomicBool>,
 }
 
 // SAFETY: threads are cooperative and run on the only CPU; `failing` is not touched by interrupt handlers.
@@ -242,6 +252,18 @@ unsafe impl Sync for ScsiDisk {}
 unsafe impl Send for ScsiDisk {}
 
 impl ScsiDisk {
+    /// Runs a call unless the disk has left.
+    fn call(
+        &self,
+        what: &str,
+        call: impl FnOnce(&scsi::Disk<&'static Channel>) -> Result<(), DiskError>,
+    ) -> Result<(), DeviceError> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(DeviceError::Gone);
+        }
+        self.answer(call(&self.disk), what)
+    }
+
     fn answer(&self, result: Result<(), DiskError>, what: &str) -> Result<(), DeviceError> {
         let Err(error) = result else {
             if self.failing.take().is_some() {
@@ -258,6 +280,9 @@ impl ScsiDisk {
             DiskError::OutOfRange => DeviceError::OutOfRange,
             _ => DeviceError::Failed,
         };
+        if answer == DeviceError::Gone {
+            self.gone.store(true, Ordering::Relaxed);
+        }
         if answer == DeviceError::Medium || self.failing.replace(Some(answer)) != Some(answer) {
             log::error!("{}, disk {}: {what}: {error}", self.channel.name, self.disk.target());
         }
@@ -275,15 +300,15 @@ impl BlockDevice for ScsiDisk {
     }
 
     fn read(&self, block: u64, buffers: &mut [&mut [u8]]) -> Result<(), DeviceError> {
-        self.answer(self.disk.read(block, buffers), "read")
+        self.call("read", |disk| disk.read(block, buffers))
     }
 
     fn write(&self, block: u64, buffers: &[&[u8]]) -> Result<(), DeviceError> {
-        self.answer(self.disk.write(block, buffers), "write")
+        self.call("write", |disk| disk.write(block, buffers))
     }
 
     fn flush(&self) -> Result<(), DeviceError> {
-        self.answer(self.disk.flush(), "flush")
+        self.call("flush", |disk| disk.flush())
     }
 }
 
@@ -305,5 +330,7 @@ pub fn find(channel: &'static Channel) -> Option<Disk> {
     let _ = write!(identity.model, "{} {}", found.vendor, found.product);
     let _ = identity.revision.push_str(&found.revision);
     let _ = identity.serial.push_str(&found.serial);
-    Some(Disk { device: Arc::new(ScsiDisk { disk, channel, failing: Cell::new(None) }), identity })
+    let gone = Arc::new(AtomicBool::new(false));
+    *channel.gone.lock() = gone.clone();
+    Some(Disk { device: Arc::new(ScsiDisk { disk, channel, failing: Cell::new(None), gone }), identity })
 }

@@ -145,6 +145,7 @@ impl<R: RawMutex> Cache<R> {
         let mut table = self.table.lock();
         table.statistics.writes += commands;
         table.statistics.bytes_written += written;
+        let lost_before = table.attached(device).is_none_or(|attached| attached.lost);
         let give_up = match (result, table.attached_mut(device)) {
             (Err(error), Some(attached)) => {
                 attached.failures += 1;
@@ -163,8 +164,10 @@ impl<R: RawMutex> Cache<R> {
                 table.set_dirty(member.slot, member.sectors);
             }
         }
-        if give_up {
+        if give_up && !lost_before {
             log::error!("cache: device {} takes no writes: what was not written yet is lost", device.0);
+        }
+        if give_up {
             for slot in table.pages_of(device.0) {
                 table.clear_dirty(slot, super::WHOLE);
             }
