@@ -209,8 +209,8 @@ fn transforms(seeds: &mut Vec<Seed>) {
 }
 
 fn disks(seeds: &mut Vec<Seed>) {
-    use crate::storage_volume::option;
-    for kind in 0..4 {
+    use crate::storage_volume::{KINDS, option};
+    for kind in 0..KINDS {
         let mut add = |name: &str, options: u8, patches: &[(u8, u16, &[u8])]| {
             let mut seed = vec![kind, options];
             for (region, offset, bytes) in patches {
@@ -235,6 +235,12 @@ fn disks(seeds: &mut Vec<Seed>) {
         add("root-sizes", 0, &[(3, 136, &[0xFF; 24]), (3, 232, &[0xFF; 24])]);
         add("root-cluster", 0, &[(3, 148, &[1, 0, 0, 0]), (3, 90, &[0; 6]), (3, 122, &[0xFF; 6])]);
         add("table", 0, &[(4, 512, &[0xFF; 100]), (4, 446, &[0xFF; 64])]);
-        add("folders", 0, &[(10, 0, &[0x85; 256]), (11, 32, &[0xC1; 128]), (12, 64, &[0xE5; 64])]);
+        add("folders", 0, &[(11, 0, &[0x85; 256]), (12, 32, &[0xC1; 128]), (13, 64, &[0xE5; 64])]);
+        if kind >= 3 {
+            add("journal-header", 0, &[(6, 8, &[0xFF; 28])]);
+            add("journal-count", 0, &[(6, 16384 + 20, &[0xFF; 4])]);
+            add("journal-sectors", 0, &[(6, 16384 + 32, &[0xFF; 64])]);
+            add("journal-images", 0, &[(6, 16384 + 1024, &[0xFF; 512])]);
+        }
     }
 }

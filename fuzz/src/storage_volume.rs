@@ -1,9 +1,9 @@
 //! A damaged disk: a volume with some files is made, bytes of its metadata are overwritten, and everything is done to it that a
-//! server does. Whatever the damage: no panic, no endless walk, and errors instead of both.
+//! server does, a replay of its journal included. Whatever the damage: no panic, no endless walk, and errors instead of both.
 //!
 //! Input: a byte that chooses the kind of volume, a byte of options, then patches: where (a region and an offset), and a
-//! piece. exFAT's checksums over the boot sectors and over the patched record sets are made right again, so that the damage
-//! behind them is looked at.
+//! piece. exFAT's checksums over the boot sectors and over the patched record sets, and those of the journal, are made right
+//! again, so that the damage behind them is looked at.
 
 use std::sync::{Arc, OnceLock};
 
@@ -24,8 +24,14 @@ pub mod option {
     pub const READ_ONLY: u8 = 2;
 }
 
-/// The kinds of volume, as the first byte chooses them; 3 is a whole disk with a GPT.
-const KINDS: u8 = 4;
+/// The kinds of volume, as the first byte chooses them; 3 is a whole disk with a GPT and a journal, 4 the same after a power
+/// cut.
+pub const KINDS: u8 = 5;
+
+/// Where the journal starts on a divided disk, in bytes: behind the table's MiB and that of array records.
+const JOURNAL: u64 = 2 << 20;
+/// Where its groups start.
+const LOG: u64 = JOURNAL + 16384;
 
 type Mounted = Volume<parking_lot::RawMutex>;
 
@@ -41,9 +47,13 @@ fn units(text: &str) -> Vec<u16> {
     text.encode_utf16().collect()
 }
 
-fn mount(device: Arc<dyn BlockDevice>, read_only: bool) -> Result<Mounted, VolumeError> {
+fn mount(
+    device: Arc<dyn BlockDevice>,
+    journal: Option<Arc<dyn BlockDevice>>,
+    read_only: bool,
+) -> Result<Mounted, VolumeError> {
     let cache = Arc::new(Cache::<parking_lot::RawMutex>::new(2 << 20));
-    Volume::mount(cache, device, Arc::new(Fixed), read_only)
+    Volume::mount_journaled(cache, device, journal, Arc::new(Fixed), read_only)
 }
 
 /// The undamaged disk of a kind, and where in bytes its volume starts.
@@ -60,17 +70,28 @@ fn original(kind: u8) -> &'static (RamDisk, u64) {
         let disk = Arc::new(RamDisk::new(blocks, 512));
         let device: Arc<dyn BlockDevice> = disk.clone();
         let mut start = 0;
-        let part = if kind == 3 {
+        let mut journal = None;
+        let part = if kind >= 3 {
             let layout = storage::format::disk(&device, &options).unwrap();
             let part = layout.data().unwrap();
             start = part.first * 512;
+            journal = layout.journal(&device);
             part.open(&device).unwrap()
         } else {
             storage::format::volume(&*device, 0, &options).unwrap();
             device
         };
-        let volume = mount(part, false).unwrap();
+        let volume = mount(part, journal, false).unwrap();
         fill(&volume);
+        if kind == 4 {
+            // All is safe in the journal; no unmount empties it.
+            let node = volume.open(&units("SHORT.TXT")).unwrap();
+            volume.flush(node).unwrap();
+            let mut group = [0; 8];
+            disk.peek(LOG, &mut group);
+            assert_eq!(group, *b"NASGROUP", "there is something to replay");
+            return (disk.duplicate(), start);
+        }
         volume.unmount().unwrap();
         drop(volume);
         (disk.duplicate(), start)
@@ -170,6 +191,38 @@ fn repair_sets(disk: &RamDisk, at: u64, length: u64) {
     disk.poke(at, &records);
 }
 
+/// Makes the sums of the journal's headers and of its groups right, up to the first place that is no group
+/// (docs/journal-format.md).
+fn repair_journal(disk: &RamDisk) {
+    for at in [JOURNAL, JOURNAL + 4096] {
+        let mut header = [0; 36];
+        disk.peek(at, &mut header);
+        disk.poke(at + 36, &crc32fast::hash(&header).to_le_bytes());
+    }
+    let mut at = LOG;
+    for _ in 0..64 {
+        let mut head = vec![0; 512];
+        disk.peek(at, &mut head);
+        let count = u32::from_le_bytes(head[20..24].try_into().unwrap());
+        if head[..8] != *b"NASGROUP" || count > 4096 {
+            break;
+        }
+        head.resize((32 + 16 * count as usize).next_multiple_of(512), 0);
+        disk.peek(at, &mut head);
+        let images = at + head.len() as u64;
+        for number in 0..count as usize {
+            let mut image = [0; 512];
+            disk.peek(images + 512 * number as u64, &mut image);
+            head[32 + 16 * number + 12..][..4].copy_from_slice(&crc32fast::hash(&image).to_le_bytes());
+        }
+        head[24..28].fill(0);
+        let sum = crc32fast::hash(&head);
+        head[24..28].copy_from_slice(&sum.to_le_bytes());
+        disk.poke(at, &head);
+        at = images + 512 * u64::from(count);
+    }
+}
+
 /// The target.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
@@ -214,11 +267,15 @@ pub fn run(data: &[u8]) {
             repair_sets(&disk, at, places.cluster);
         }
     }
+    if kind >= 3 && options & option::NO_REPAIR == 0 {
+        repair_journal(&disk);
+    }
     let device: Arc<dyn BlockDevice> = Arc::new(disk);
     let Ok(layout) = Layout::read(&*device) else { return };
-    for part in layout.partitions {
+    for part in &layout.partitions {
+        let journal = layout.journal(&device).filter(|_| layout.data() == Some(*part));
         if let Some(part) = part.open(&device)
-            && let Ok(volume) = mount(part, options & option::READ_ONLY != 0)
+            && let Ok(volume) = mount(part, journal, options & option::READ_ONLY != 0)
         {
             use_volume(&volume);
         }
