@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use smb::netbios::{self, Packet};
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp;
 use smoltcp::time::Duration;
@@ -243,12 +244,15 @@ impl<R: Reply> Connection<R> {
     fn advance<S: Service<Reply = R>>(&mut self, slot: usize, service: &S) -> Result<(), ProtocolError> {
         match &mut self.incoming {
             Incoming::Header { bytes, length: 4 } => {
-                let [kind, high, middle, low] = *bytes;
-                let length = u32::from_be_bytes([0, high, middle, low]) as usize;
-                self.incoming = match (self.transport, kind) {
-                    // An empty message on port 445 is nothing; some clients probe with it.
-                    (_, 0x00) if length == 0 => Incoming::START,
-                    (_, 0x00) => {
+                let packet = match self.transport {
+                    Transport::Tcp => netbios::parse_direct(*bytes),
+                    Transport::NetBios => netbios::parse_session(*bytes),
+                };
+                self.incoming = match packet.map_err(|_| ProtocolError)? {
+                    // An empty message is nothing; some clients probe with it.
+                    Packet::Message(0) | Packet::KeepAlive => Incoming::START,
+                    Packet::Message(length) => {
+                        let length = length as usize;
                         if length > service.maximum_message(slot) {
                             return Err(ProtocolError);
                         }
@@ -256,14 +260,11 @@ impl<R: Reply> Connection<R> {
                         bytes.try_reserve_exact(length).map_err(|_| ProtocolError)?;
                         Incoming::Message { bytes, length }
                     }
-                    // Session request: called and calling name. Whatever is called is us.
-                    (Transport::NetBios, 0x81) if length <= 2 * 256 => {
-                        self.control = Some(([0x82, 0, 0, 0], 0));
-                        Incoming::SessionRequest { remaining: length }
+                    // Called and calling name: whatever is called is us.
+                    Packet::SessionRequest(length) => {
+                        self.control = Some((netbios::POSITIVE_RESPONSE, 0));
+                        Incoming::SessionRequest { remaining: length as usize }
                     }
-                    // Session keep-alive.
-                    (Transport::NetBios, 0x85) if length == 0 => Incoming::START,
-                    _ => return Err(ProtocolError),
                 };
             }
             Incoming::Message { bytes, length } if bytes.len() == *length => {

@@ -38,7 +38,7 @@ use crate::environment::{Environment, UserId, Volume};
 use crate::wire::negotiate::Dialect;
 use state::{Connection, ConnectionMarker, Share, State};
 
-/// How a connection reached the server; it changes nothing but what is shown.
+/// How a connection reached the server: a NetBIOS session's messages are shorter, so are its transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// Port 445.

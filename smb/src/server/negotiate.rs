@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::dispatch::{Handled, HashReply, Outcome, Request};
 use super::reply::{Draft, Protection};
 use super::state::{ConnectionMarker, connection_id};
-use super::{Disposition, Encryption, PayloadOf, Server};
+use super::{Disposition, Encryption, PayloadOf, Server, Transport};
 use crate::arena::Id;
 use crate::crypto::{Cipher, PreauthenticationHash, SigningAlgorithm};
 use crate::environment::Environment;
@@ -118,10 +118,13 @@ impl<E: Environment> Server<E> {
     }
 
     /// Capabilities in the answer to a client of `dialect`.
-    fn capabilities(&self, dialect: Dialect, cipher: Option<Cipher>) -> u32 {
+    fn capabilities(&self, transport: Transport, dialect: Dialect, cipher: Option<Cipher>) -> u32 {
         let mut capabilities = 0;
         if dialect >= Dialect::Smb210 {
-            capabilities |= capability::LARGE_MTU | capability::LEASING;
+            capabilities |= capability::LEASING;
+        }
+        if dialect >= Dialect::Smb210 && transport == Transport::Tcp {
+            capabilities |= capability::LARGE_MTU;
         }
         if (Dialect::Smb300..Dialect::Smb311).contains(&dialect) && cipher.is_some() {
             capabilities |= capability::ENCRYPTION;
@@ -129,8 +132,13 @@ impl<E: Environment> Server<E> {
         capabilities
     }
 
-    fn maximum_transfer(&self, dialect: Dialect) -> u32 {
-        if dialect >= Dialect::Smb210 { self.configuration.maximum_transfer } else { 0x1_0000 }
+    /// A NetBIOS session's messages have lengths of 17 bits: 64 KiB and the headers fit, larger transfers do not.
+    fn maximum_transfer(&self, transport: Transport, dialect: Dialect) -> u32 {
+        if dialect >= Dialect::Smb210 && transport == Transport::Tcp {
+            self.configuration.maximum_transfer
+        } else {
+            self.configuration.maximum_transfer.min(0x1_0000)
+        }
     }
 
     pub(super) fn negotiate(
@@ -218,6 +226,7 @@ impl<E: Environment> Server<E> {
             // 3.3.5.4 leaves it to the session set-up to refuse; saying so at once is kinder.
             return Err(NtStatus::ACCESS_DENIED);
         }
+        let transport;
         {
             let mut state = self.state.lock();
             let entry = connection_id(request.connection)
@@ -226,6 +235,7 @@ impl<E: Environment> Server<E> {
             if entry.dialect.is_some() {
                 return Ok(Outcome::Disconnect);
             }
+            transport = entry.transport;
             entry.dialect = Some(dialect);
             entry.signing = signing;
             entry.cipher = cipher;
@@ -242,8 +252,9 @@ impl<E: Environment> Server<E> {
         request.dialect = Some(dialect);
         let contexts: Vec<Context<'_>> =
             answers.iter().map(|(kind, data)| Context { kind: *kind, data }).collect();
-        let capabilities = self.capabilities(dialect, cipher);
-        self.emit_negotiate(writer, dialect as u16, capabilities, self.maximum_transfer(dialect), &contexts);
+        let capabilities = self.capabilities(transport, dialect, cipher);
+        let maximum = self.maximum_transfer(transport, dialect);
+        self.emit_negotiate(writer, dialect as u16, capabilities, maximum, &contexts);
         Ok(Outcome::Done(NtStatus::SUCCESS))
     }
 
@@ -285,7 +296,7 @@ impl<E: Environment> Server<E> {
         let Some(dialect) = entry.dialect else { return Ok(None) };
         let mut output = Vec::new();
         let mut writer = Writer::new(&mut output);
-        writer.u32(self.capabilities(dialect, entry.cipher));
+        writer.u32(self.capabilities(entry.transport, dialect, entry.cipher));
         writer.bytes(&self.configuration.guid);
         writer.u16(self.security_mode());
         writer.u16(dialect as u16);
