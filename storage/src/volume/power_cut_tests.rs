@@ -160,6 +160,9 @@ fn step(
         75..87 => {
             let Some(path) = pick(random, names, |_| true) else { return };
             let target = new_path(random, names);
+            if target == path {
+                return;
+            }
             let node = volume.open(&units(&path)).unwrap();
             if volume.rename(node, &units(&target), true).is_ok() {
                 names.remove(&target);
