@@ -53,15 +53,28 @@ impl From<DeviceError> for FormatError {
 
 /// Divides a whole disk: GPT, a private partition and one data partition, which is formatted. Everything on it is lost.
 pub fn disk(device: &Arc<dyn BlockDevice>, options: &Options) -> Result<Layout, FormatError> {
-    let plan = partition::plan(device.blocks(), device.block_size()).ok_or(FormatError::Size)?;
-    partition::write_gpt(&**device, &plan, options.unique)?;
-    let part = |(first, blocks)| {
-        crate::Slice::new(device.clone(), first, blocks).ok_or(FormatError::Device(DeviceError::OutOfRange))
-    };
-    let private = part(plan.private)?;
-    // What an earlier life left in the private partition must not be taken for ours.
-    write_zeros(&private, 0, 1 << 20)?;
-    volume(&part(plan.data)?, plan.data.0, options)?;
+    divide(&**device, device.blocks(), options.unique)?;
+    data_partition(device, options)
+}
+
+/// Divides a disk of which the first `blocks` blocks are to be used: for an array, as many as its smaller disk has. What
+/// an earlier life left in the private partition's first MiB and in front of the journal goes, so that it cannot be taken
+/// for ours. Everything on the disk is lost.
+pub fn divide(device: &dyn BlockDevice, blocks: u64, unique: [u8; 16]) -> Result<(), FormatError> {
+    let plan = partition::plan(blocks.min(device.blocks()), device.block_size()).ok_or(FormatError::Size)?;
+    partition::write_gpt(device, &plan, unique)?;
+    let start = plan.private.0 * u64::from(device.block_size());
+    write_zeros(device, start, (1 << 20) + 65536)?;
+    Ok(())
+}
+
+/// Formats the data partition of a divided disk or array.
+pub fn data_partition(device: &Arc<dyn BlockDevice>, options: &Options) -> Result<Layout, FormatError> {
+    let plain = Layout::read(&**device)?;
+    let data = plain.partitions.iter().find(|part| part.role == partition::Role::Data);
+    let data = *data.ok_or(FormatError::Options)?;
+    let part = data.open(device).ok_or(FormatError::Device(DeviceError::OutOfRange))?;
+    volume(&*part, data.first, options)?;
     Ok(Layout::read(&**device)?)
 }
 

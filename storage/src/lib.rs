@@ -23,6 +23,7 @@ pub mod format;
 
 mod hash_index;
 mod journal;
+pub mod mirror;
 pub mod partition;
 #[cfg(any(test, feature = "test-devices"))]
 pub mod test_devices;

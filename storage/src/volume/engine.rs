@@ -548,6 +548,16 @@ impl<R: RawMutex> Engine<R> {
         self.marked_dirty && !self.found_dirty
     }
 
+    /// After a replay: the mark means nothing more. It has several places on FAT, of which a power cut may have reached
+    /// some: the next change of it writes them all.
+    pub(super) fn found_sound(&mut self) {
+        self.found_dirty = false;
+        self.marked_dirty = true;
+        if let Err(error) = self.set_dirty_mark(false) {
+            log::warn!("volume: its mark could not be cleared: {error}");
+        }
+    }
+
     /// Sets or clears the mark, on the device at once.
     pub(super) fn set_dirty_mark(&mut self, dirty: bool) -> Result<(), VolumeError> {
         if self.read_only || (self.found_dirty && !dirty) || self.marked_dirty == dirty {

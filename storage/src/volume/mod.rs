@@ -99,7 +99,9 @@ impl<R: RawMutex> Volume<R> {
                         .map_or(0, |journal| journal.fill().1 as usize / crate::journal::IMAGE);
                     let pages = cache.statistics().maximum_pages as usize;
                     engine.groups = Some(group::Groups::new((log / 8).min(pages / 8)));
-                    engine.found_dirty &= !replay.trusted;
+                    if replay.trusted {
+                        engine.found_sound();
+                    }
                 }
                 Ok(Self { engine: Mutex::new(engine), journal: Mutex::new(opened), cache, device })
             }

@@ -1,0 +1,258 @@
+use std::sync::Arc;
+use std::vec;
+use std::vec::Vec;
+
+use super::*;
+use crate::format::{Kind, Options};
+use crate::test_devices::{Faults, FaultyDisk, Generator, RamDisk, Recorder};
+
+type TestMirror = Mirror<parking_lot::RawMutex>;
+
+const SIZE: u64 = 32 << 20;
+
+fn disks() -> [(Arc<RamDisk>, Arc<FaultyDisk>); 2] {
+    [1, 2].map(|seed| {
+        let disk = Arc::new(RamDisk::new(SIZE / 512, 512));
+        crate::format::divide(&*disk, SIZE / 512, [seed; 16]).unwrap();
+        let faulty = Arc::new(FaultyDisk::new(disk.clone(), u64::from(seed), Faults::default()));
+        (disk, faulty)
+    })
+}
+
+fn devices(disks: &[(Arc<RamDisk>, Arc<FaultyDisk>); 2]) -> [Arc<dyn BlockDevice>; 2] {
+    [disks[0].1.clone(), disks[1].1.clone()]
+}
+
+fn assemble(disks: &[(Arc<RamDisk>, Arc<FaultyDisk>); 2]) -> Result<TestMirror, MirrorError> {
+    TestMirror::assemble(devices(disks).map(Some))
+}
+
+/// Whether both disks hold the same in the mirrored part.
+fn equal(mirror: &TestMirror, disks: &[(Arc<RamDisk>, Arc<FaultyDisk>); 2]) -> bool {
+    let part = |disk: &RamDisk| disk.image()[mirror.first as usize..mirror.end as usize].to_vec();
+    part(&disks[0].0) == part(&disks[1].0)
+}
+
+fn write(mirror: &TestMirror, offset: u64, value: u8, length: usize) -> Result<(), DeviceError> {
+    mirror.write((mirror.first + offset) / 512, &[&vec![value; length]])
+}
+
+fn read(mirror: &TestMirror, offset: u64) -> Result<u8, DeviceError> {
+    let mut block = [0; 512];
+    mirror.read((mirror.first + offset) / 512, &mut [&mut block])?;
+    Ok(block[100])
+}
+
+fn resync(mirror: &TestMirror) {
+    while !mirror.resync().unwrap() {}
+}
+
+#[test]
+fn a_disk_fails_comes_back_and_the_other_fails() {
+    let disks = disks();
+    let mirror = TestMirror::create(devices(&disks), [7; 16], true).unwrap();
+    write(&mirror, 0, 1, 65536).unwrap();
+    write(&mirror, 5 << 20, 2, 65536).unwrap();
+    assert!(equal(&mirror, &disks));
+    disks[0].1.pull(true);
+    write(&mirror, 5 << 20, 3, 65536).unwrap();
+    assert_eq!(mirror.status().members, [Member::Failed, Member::Good]);
+    assert_eq!((read(&mirror, 0), read(&mirror, 5 << 20)), (Ok(1), Ok(3)));
+    // The last good disk stays.
+    assert!(mirror.fail(1).is_err());
+    disks[0].1.pull(false);
+    mirror.replace(0, disks[0].1.clone()).unwrap();
+    // Only what it lacks is copied, and writes meanwhile go to both.
+    assert!(mirror.status().dirty_regions <= 2);
+    write(&mirror, 9 << 20, 4, 65536).unwrap();
+    resync(&mirror);
+    assert_eq!(mirror.status().members, [Member::Good; 2]);
+    assert!(equal(&mirror, &disks));
+    disks[1].1.pull(true);
+    assert_eq!((read(&mirror, 0), read(&mirror, 5 << 20), read(&mirror, 9 << 20)), (Ok(1), Ok(3), Ok(4)));
+    write(&mirror, 0, 5, 512).unwrap();
+    disks[1].1.pull(false);
+    // After a restart the disk that missed something is brought up to date, not believed.
+    drop(mirror);
+    let mirror = assemble(&disks).unwrap();
+    assert_eq!(mirror.status().members, [Member::Good, Member::Resyncing]);
+    assert_eq!(read(&mirror, 0), Ok(5));
+    resync(&mirror);
+    assert!(equal(&mirror, &disks));
+    assert_eq!(mirror.status().members, [Member::Good; 2]);
+}
+
+#[test]
+fn a_new_disk_is_filled() {
+    let disks = disks();
+    let mirror = TestMirror::create(devices(&disks), [7; 16], true).unwrap();
+    write(&mirror, 3 << 20, 9, 1 << 20).unwrap();
+    mirror.fail(1).unwrap();
+    let fresh = self::disks();
+    mirror.replace(1, fresh[1].1.clone()).unwrap();
+    resync(&mirror);
+    assert!(equal(&mirror, &[disks[0].clone(), fresh[1].clone()]));
+    // An unequal start is made equal in the same way.
+    let disks = self::disks();
+    disks[0].0.poke(20 << 20, &[1; 1000]);
+    let mirror = TestMirror::create(devices(&disks), [8; 16], false).unwrap();
+    resync(&mirror);
+    assert!(equal(&mirror, &disks));
+}
+
+#[test]
+fn separate_ways_are_refused() {
+    let disks = disks();
+    drop(TestMirror::create(devices(&disks), [7; 16], true).unwrap());
+    let [one, two] = devices(&disks);
+    let alone = TestMirror::assemble([Some(one.clone()), None]).unwrap();
+    write(&alone, 0, 1, 512).unwrap();
+    drop(alone);
+    let alone = TestMirror::assemble([Some(two.clone()), None]).unwrap();
+    write(&alone, 0, 2, 512).unwrap();
+    drop(alone);
+    assert!(matches!(assemble(&disks), Err(MirrorError::SplitBrain)));
+    // One at a time still works: somebody who knows may choose. Then the other may be put back as a new disk.
+    assert!(TestMirror::assemble([Some(one), None]).is_ok());
+    assert!(matches!(TestMirror::assemble([None, None]), Err(MirrorError::NoArray)));
+}
+
+#[test]
+fn the_order_of_the_channels_does_not_matter() {
+    let disks = disks();
+    let mirror = TestMirror::create(devices(&disks), [7; 16], true).unwrap();
+    write(&mirror, 0, 1, 512).unwrap();
+    mirror.fail(0).unwrap();
+    write(&mirror, 0, 2, 512).unwrap();
+    drop(mirror);
+    let [one, two] = devices(&disks);
+    let mirror = TestMirror::assemble([Some(two), Some(one)]).unwrap();
+    assert_eq!(read(&mirror, 0), Ok(2));
+    assert_eq!(mirror.status().members, [Member::Resyncing, Member::Good]);
+    // The good disk alone is enough, the stale one is not.
+    drop(mirror);
+    let [one, two] = devices(&disks);
+    assert!(TestMirror::assemble([None, Some(two)]).is_ok());
+    assert!(matches!(TestMirror::assemble([Some(one), None]), Err(MirrorError::Incomplete)));
+}
+
+#[test]
+fn media_errors_are_repaired_from_the_twin() {
+    let disks = disks();
+    let mirror = TestMirror::create(devices(&disks), [7; 16], true).unwrap();
+    write(&mirror, 0, 6, 4 << 20).unwrap();
+    mirror.maintain().unwrap();
+    mirror.maintain().unwrap();
+    assert_eq!(mirror.status().dirty_regions, 0);
+    disks[0].1.set_faults(Faults { read: 1, ..Faults::default() });
+    for offset in (0..4 << 20).step_by(65536) {
+        assert_eq!(read(&mirror, offset), Ok(6));
+    }
+    assert!(mirror.status().repaired[0] > 10);
+    assert_eq!(mirror.status().members, [Member::Good; 2]);
+    disks[0].1.set_faults(Faults::default());
+    // A scrub finds what nobody read.
+    disks[1].0.poke(mirror.first + (6 << 20) + 5, &[1]);
+    let unequal: Vec<u32> = (0..mirror.regions()).filter(|&region| !mirror.scrub(region).unwrap()).collect();
+    assert_eq!(unequal.len(), 1);
+    assert!(equal(&mirror, &disks));
+}
+
+#[test]
+fn random_failures_never_reach_the_reader() {
+    for seed in 0..10 {
+        let mut random = Generator::new(seed);
+        let disks = disks();
+        let mirror = TestMirror::create(devices(&disks), [7; 16], true).unwrap();
+        let mut model = [0u8; 200];
+        for step in 0..1500u64 {
+            let place = random.below(200);
+            match random.below(20) {
+                0 => mirror.maintain().unwrap(),
+                1 if mirror.status().members == [Member::Good; 2] => {
+                    let victim = random.below(2) as usize;
+                    disks[victim].1.pull(true);
+                }
+                2..5 => {
+                    for (index, disk) in disks.iter().enumerate() {
+                        disk.1.pull(false);
+                        if mirror.status().members[index] == Member::Failed {
+                            mirror.replace(index, disk.1.clone()).unwrap();
+                        }
+                    }
+                }
+                5..9 => drop(mirror.resync()),
+                9..14 => {
+                    model[place as usize] = step as u8;
+                    write(&mirror, place * 90_112, step as u8, 4096).unwrap();
+                }
+                _ => assert_eq!(read(&mirror, place * 90_112), Ok(model[place as usize])),
+            }
+            // A disk that was pulled is out only when the mirror has noticed; put one that was not back in.
+            if mirror.status().members == [Member::Good; 2] && random.once_in(3) {
+                disks.iter().for_each(|disk| disk.1.pull(false));
+            }
+        }
+    }
+}
+
+#[test]
+fn after_a_power_cut_the_halves_are_equal_and_the_volume_whole() {
+    let options = Options { kind: Kind::Exfat, label: vec![], unique: [3; 16], cluster: Some(4096) };
+    for seed in 0..30u64 {
+        let mut random = Generator::new(seed);
+        let bare = disks();
+        let setup: Arc<dyn BlockDevice> =
+            Arc::new(TestMirror::create(devices(&bare), [7; 16], true).unwrap());
+        crate::format::data_partition(&setup, &options).unwrap();
+        drop(setup);
+        let recorders = [&bare[0], &bare[1]].map(|disk| Recorder::new(disk.0.duplicate()));
+        let both: [Option<Arc<dyn BlockDevice>>; 2] =
+            [Some(recorders[0].clone()), Some(recorders[1].clone())];
+        let mirror: Arc<dyn BlockDevice> = Arc::new(TestMirror::assemble(both).unwrap());
+        let (volume, _) = mount(&mirror);
+        for number in 0..20 {
+            let path: Vec<u16> = std::format!("file {number}").encode_utf16().collect();
+            let attributes = crate::volume::FileAttributes(0);
+            let node = volume.create(&path, crate::volume::NodeKind::File, attributes).unwrap();
+            volume.write(node, 0, &vec![number; 30_000]).unwrap();
+            if number % 3 == 0 {
+                volume.flush(node).unwrap();
+                recorders.iter().for_each(|recorder| recorder.mark(u64::from(number) + 1));
+            }
+            volume.close(node).unwrap();
+        }
+        // Each disk stops at its own moment, near the other's.
+        let events = recorders[0].events().min(recorders[1].events()) as u64;
+        let at = random.below(events + 1);
+        let cuts = [0, 1].map(|disk| recorders[disk].cut((at + random.below(2)) as usize, &mut random));
+        let mark = cuts[0].1.unwrap_or(0).min(cuts[1].1.unwrap_or(0));
+        let cut = cuts.map(|(disk, _)| Arc::new(disk));
+        let both: [Option<Arc<dyn BlockDevice>>; 2] = [Some(cut[0].clone()), Some(cut[1].clone())];
+        let mirror = Arc::new(TestMirror::assemble(both).unwrap());
+        while !mirror.resync().unwrap() {}
+        let device: Arc<dyn BlockDevice> = mirror.clone();
+        let (volume, data) = mount(&device);
+        for number in (0..20u8).filter(|number| number % 3 == 0 && u64::from(*number) < mark) {
+            let path: Vec<u16> = std::format!("file {number}").encode_utf16().collect();
+            let node = volume.open(&path).unwrap();
+            assert_eq!(volume.read(node, 0, 40_000).unwrap().to_vec(), vec![number; 30_000]);
+            volume.close(node).unwrap();
+        }
+        volume.unmount().unwrap();
+        let halves =
+            cut.each_ref().map(|disk| disk.image()[mirror.first as usize..mirror.end as usize].to_vec());
+        assert!(halves[0] == halves[1]);
+        let image = cut[1].image();
+        let part = &image[data.0 as usize * 512..(data.0 + data.1) as usize * 512];
+        crate::volume::tests::assert_sound(&RamDisk::from_image(part), Kind::Exfat);
+    }
+}
+
+fn mount(device: &Arc<dyn BlockDevice>) -> (crate::Volume<parking_lot::RawMutex>, (u64, u64)) {
+    let layout = Layout::read(&**device).unwrap();
+    let data = layout.data().unwrap();
+    let journal = layout.journal(device);
+    let volume = crate::volume::tests::mount_journaled(data.open(device).unwrap(), journal, 2 << 20).unwrap();
+    (volume, (data.first, data.blocks))
+}
