@@ -140,7 +140,8 @@ impl<B: Board> Appliance<B> {
         scheduler::spawn("auth", TASK_STACK, move || self.authenticator.run())?;
         let workers = usize::from(self.configuration().workers.clamp(4, 20));
         self.pool.start(workers, WORKER_STACK, self)?;
-        scheduler::spawn("flusher", TASK_STACK, move || self.flush_now_and_then())?;
+        // The engine's tick may carry a parked request to its end, which takes a worker's stack.
+        scheduler::spawn("flusher", WORKER_STACK, move || self.flush_now_and_then())?;
         scheduler::spawn("console", TASK_STACK, move || crate::console_task::run(self))?;
         scheduler::spawn("watch", TASK_STACK, move || self.watch_disks())?;
         scheduler::spawn("start", WORKER_STACK, move || self.bring_up())?;
@@ -307,6 +308,7 @@ impl<B: Board> Appliance<B> {
         loop {
             scheduler::sleep(FLUSH_INTERVAL);
             self.volumes.synchronise(|channel| self.board.disk_is_gone(channel));
+            self.server.tick();
         }
     }
 
