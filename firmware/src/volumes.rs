@@ -33,6 +33,8 @@ struct Channel {
     mounted: Option<Mounted>,
     /// Why nothing is mounted, in words.
     state: &'static str,
+    /// The last synchronisation failed.
+    failing: bool,
 }
 
 /// All disks and volumes.
@@ -179,8 +181,14 @@ impl Volumes {
             if gone(index) {
                 continue;
             }
-            if let Err(why) = volume.sync() {
-                log::error!("volume {index}: {why}");
+            let outcome = volume.sync();
+            // One line when it begins to fail, not one every time.
+            let failed_before =
+                self.with(index, |entry| core::mem::replace(&mut entry.failing, outcome.is_err()));
+            match (outcome, failed_before.unwrap_or(false)) {
+                (Err(why), false) => log::error!("volume {index}: {why}"),
+                (Ok(()), true) => log::info!("volume {index}: synchronised again"),
+                _ => {}
             }
         }
     }
