@@ -158,7 +158,14 @@ impl<B: Board> System for Commands<B> {
     }
 
     fn connections(&self) -> Vec<console::Connection> {
-        Vec::new()
+        let status = self.0.net_status.borrow();
+        let connections = status.connections.iter().map(|(peer, port, logged_on)| console::Connection {
+            peer: format!("{peer}"),
+            port: *port,
+            protection: String::from(if *logged_on { "logged on" } else { "" }),
+            ..console::Connection::default()
+        });
+        connections.collect()
     }
 
     fn disks(&self) -> Vec<console::Disk> {

@@ -81,7 +81,9 @@ impl<B: Board> Handler for Appliance<B> {
         let id = smb::ConnectionId(job.connection);
         match job.message {
             Some(mut message) => {
-                if self.server.handle(id, &mut message) == Disposition::Disconnect {
+                let disposition = self.server.handle(id, &mut message);
+                // The slot may be another client's by now.
+                if disposition == Disposition::Disconnect && self.slots.connection(job.slot) == Some(id) {
                     self.mailbox.close(job.slot);
                 }
             }

@@ -22,7 +22,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
-use smoltcp::wire::{IpCidr, Ipv4Address};
+use smoltcp::wire::{IpCidr, IpEndpoint, Ipv4Address};
 
 pub use connection::{RECEIVE_RING, SEND_RING};
 pub use mailbox::Mailbox;
@@ -87,8 +87,8 @@ pub struct PortStatus {
 pub struct Status {
     /// Ports in use.
     pub ports: Vec<PortStatus>,
-    /// Connections open.
-    pub connections: usize,
+    /// Connections open: the peer's address and port, the Ethernet port it came in by, whether somebody has logged on.
+    pub connections: Vec<(IpEndpoint, usize, bool)>,
     /// Of those, without a log-on.
     pub unauthenticated: usize,
     /// Connections accepted since the start.
@@ -415,7 +415,16 @@ impl<P: NetworkPort, S: Service> Net<P, S> {
             .collect();
         self.status.replace(Status {
             ports,
-            connections: self.open,
+            connections: self
+                .connections
+                .iter()
+                .flatten()
+                .map(|connection| {
+                    let flow = &connection.flow;
+                    let peer = IpEndpoint::new(flow.remote, flow.remote_port);
+                    (peer, usize::from(flow.port), connection.stage == Stage::Authenticated)
+                })
+                .collect(),
             unauthenticated: self.unauthenticated,
             accepted: self.accepted,
             dropped: self.dropped,
