@@ -160,7 +160,7 @@ fn media_errors_are_repaired_from_the_twin() {
 
 #[test]
 fn random_failures_never_reach_the_reader() {
-    for seed in 0..10 {
+    for seed in 0..4 {
         let mut random = Generator::new(seed);
         let disks = disks();
         let mirror = TestMirror::create(devices(&disks), [7; 16], true).unwrap();
@@ -199,7 +199,7 @@ fn random_failures_never_reach_the_reader() {
 #[test]
 fn after_a_power_cut_the_halves_are_equal_and_the_volume_whole() {
     let options = Options { kind: Kind::Exfat, label: vec![], unique: [3; 16], cluster: Some(4096) };
-    for seed in 0..30u64 {
+    for seed in 0..if cfg!(target_endian = "big") { 3u64 } else { 12 } {
         let mut random = Generator::new(seed);
         let bare = disks();
         let setup: Arc<dyn BlockDevice> =
