@@ -12,6 +12,7 @@ pub mod fscc;
 pub mod memory;
 pub mod netbios;
 pub mod reader;
+pub mod rpc;
 pub mod server;
 pub mod status;
 pub mod wire;

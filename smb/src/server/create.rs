@@ -115,8 +115,8 @@ impl<E: Environment> Server<E> {
             let state = self.state.lock();
             let entry = state.trees.get(tree).ok_or(NtStatus::NETWORK_NAME_DELETED)?;
             let Some(index) = entry.volume else {
-                // No pipe is served yet.
-                return Err(NtStatus::OBJECT_NAME_NOT_FOUND);
+                drop(state);
+                return self.create_pipe(request, &parsed, writer);
             };
             let volume = state.volumes.get(usize::from(index)).ok_or(NtStatus::NETWORK_NAME_DELETED)?;
             Place { tree, volume: volume.clone(), index, access: entry.access }

@@ -28,6 +28,8 @@ pub(crate) struct Request<'a> {
     pub dialect: Option<Dialect>,
     pub session: Option<Id<Session>>,
     pub tree: Option<Id<Tree>>,
+    /// The tree has pipes and not files.
+    pub on_pipes: bool,
     /// The file of the element before, for related requests.
     pub previous_file: Option<FileId>,
     /// The file that the request turned out to mean.
@@ -204,6 +206,7 @@ impl<E: Environment> Server<E> {
                 dialect: None,
                 session: None,
                 tree: None,
+                on_pipes: false,
                 previous_file: None,
                 used_file: core::cell::Cell::new(None),
                 last: following.is_empty(),
@@ -431,6 +434,7 @@ impl<E: Environment> Server<E> {
                 return Err(NtStatus::INVALID_DEVICE_REQUEST);
             }
             request.tree = Some(tree);
+            request.on_pipes = entry.volume.is_none();
         }
         Ok(())
     }

@@ -93,6 +93,9 @@ impl<E: Environment> Server<E> {
     }
 
     pub(super) fn close(&self, request: &mut Request<'_>, writer: &mut Writer<'_>) -> Handled<PayloadOf<E>> {
+        if request.on_pipes {
+            return self.close_pipe(request, writer);
+        }
         let parsed = wire::close::Request::parse(request.message)?;
         let open = self.open_file(request, parsed.file_id, Operation::Any)?;
         let mut response = wire::close::Response::default();
@@ -216,6 +219,9 @@ impl<E: Environment> Server<E> {
     }
 
     pub(super) fn read(&self, request: &mut Request<'_>, writer: &mut Writer<'_>) -> Handled<PayloadOf<E>> {
+        if request.on_pipes {
+            return self.read_pipe(request, writer);
+        }
         let parsed = wire::read::Request::parse(request.message)?;
         let open = self.open_file(request, parsed.file_id, Operation::Read)?;
         request.check_charge(parsed.length)?;
@@ -243,6 +249,9 @@ impl<E: Environment> Server<E> {
     }
 
     pub(super) fn write(&self, request: &mut Request<'_>, writer: &mut Writer<'_>) -> Handled<PayloadOf<E>> {
+        if request.on_pipes {
+            return self.write_pipe(request, writer);
+        }
         let parsed = wire::write::Request::parse(request.message)?;
         let open = self.open_file(request, parsed.file_id, Operation::Write)?;
         let length = u32::try_from(parsed.data.len()).map_err(|_| NtStatus::INVALID_PARAMETER)?;

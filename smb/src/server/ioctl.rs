@@ -69,6 +69,13 @@ impl<E: Environment> Server<E> {
                 return Err(NtStatus::NOT_A_REPARSE_POINT);
             }
             control::QUERY_NETWORK_INTERFACE_INFO => return Err(NtStatus::NOT_SUPPORTED),
+            control::PIPE_TRANSCEIVE => {
+                if !request.on_pipes {
+                    self.open_file(request, parsed.file_id, Operation::Any)?;
+                    return Err(NtStatus::INVALID_DEVICE_REQUEST);
+                }
+                return self.transceive(request, &parsed, writer);
+            }
             control::PIPE_WAIT => return Err(NtStatus::OBJECT_NAME_NOT_FOUND),
             control::CREATE_OR_GET_OBJECT_ID => self.object_id(request, &parsed)?,
             _ => {
@@ -140,6 +147,7 @@ impl<E: Environment> Server<E> {
             dialect: request.dialect,
             session: request.session,
             tree: Some(tree),
+            on_pipes: false,
             previous_file: None,
             used_file: core::cell::Cell::new(None),
             last: request.last,

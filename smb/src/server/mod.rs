@@ -16,6 +16,7 @@ mod lock;
 mod names;
 mod negotiate;
 mod notify;
+mod pipe;
 mod reply;
 mod session;
 mod state;

@@ -31,6 +31,7 @@ pub(crate) struct State<V: Volume> {
     pub locks: Arena<super::lock::LockRange<V::Node>>,
     pub waiting: Arena<Waiting<V::Node>>,
     pub leases: Arena<super::caching::Lease>,
+    pub pipes: Arena<super::pipe::OpenPipe>,
     /// Parked requests that can go on; the worker that finds them runs them.
     pub resumable: VecDeque<Id<Waiting<V::Node>>>,
     pub counters: Counters,
@@ -75,6 +76,7 @@ impl<V: Volume> State<V> {
             locks: Arena::new(limits.lock_ranges),
             waiting: Arena::new(limits.waiting_requests),
             leases: Arena::new(limits.leases),
+            pipes: Arena::new(limits.pipes),
             resumable: VecDeque::new(),
             counters: Counters::default(),
             watches: 0,

@@ -78,6 +78,7 @@ impl<E: Environment> Server<E> {
             if state.trees.remove(tree).is_none() {
                 return;
             }
+            state.close_pipes(tree);
             state.handles.iter().filter(|(_, handle)| handle.tree == Some(tree)).map(|(id, _)| id).collect()
         };
         for handle in handles {
