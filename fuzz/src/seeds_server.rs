@@ -447,6 +447,11 @@ fn right(add: &mut dyn FnMut(&str, &mut Talk)) {
     leases
         .say(message(command::OPLOCK_BREAK, pack![short(36), short(0), long(0), [1; 16], long(1), wide(0)]));
     add("leases", leases.step(step::LATER, simple(command::ECHO)));
+    let mut parked = Talk::plain();
+    parked.say(create(Create { oplock: 0xFF, contexts: &request, ..OPEN }));
+    parked.step(step::SECOND, negotiate(&[0x0302], &[])).step(step::SECOND, session_setup(b"A", 0, 0));
+    parked.step(step::SECOND, tree_connect("\\\\NAS\\data")).step(step::SECOND, create(OPEN));
+    add("class08-parked-cut", parked.step(step::SECOND | step::CUT, Vec::new()));
     let mut oplocks = Talk::plain();
     oplocks.say(create(Create { oplock: 9, ..OPEN })).step(step::SECOND, negotiate(&[0x0302], &[]));
     oplocks.step(step::SECOND, session_setup(b"A", 0, 0)).step(step::SECOND, tree_connect("\\\\NAS\\data"));

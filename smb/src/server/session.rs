@@ -296,6 +296,11 @@ impl<E: Environment> Server<E> {
         let sessions: Vec<_> = {
             let mut state = self.state.lock();
             state.connections.remove(connection);
+            // Nobody is left to hear how its parked requests end; those that wait for a break have no handle whose closing
+            // would end them.
+            for waiting in state.waiting_where(|waiting| waiting.connection == marker) {
+                state.waiting.remove(waiting);
+            }
             state
                 .sessions
                 .iter()
