@@ -161,11 +161,15 @@ impl Board for SimBoard {
     }
 
     fn find_disk(&self, channel: usize) -> Option<Disk> {
-        let disk = self.disks.get(channel)?;
+        let disk = self.disks.get(channel)?.find()?;
         let mut identity = DiskIdentity::default();
         // It fits.
         let _ = identity.model.push_str("RAM disk");
-        Some(Disk { device: Arc::new(disk.clone()), identity })
+        Some(Disk { device: Arc::new(disk), identity })
+    }
+
+    fn disk_is_gone(&self, channel: usize) -> bool {
+        self.disks.get(channel).is_some_and(RamDisk::departed)
     }
 
     fn disk_errors(&self, _channel: usize) -> u32 {

@@ -37,6 +37,10 @@ struct State {
     faults: DiskFaults,
     random: Random,
     gone: bool,
+    /// How often it was pulled out.
+    departures: u64,
+    /// That number when it was found last.
+    found: u64,
     commands: u64,
 }
 
@@ -44,14 +48,24 @@ struct State {
 #[derive(Clone)]
 pub struct RamDisk {
     blocks: u64,
+    /// How often the disk had been pulled out when this was found.
+    departures: u64,
     state: Arc<Mutex<State>>,
 }
 
 impl RamDisk {
     /// A disk of `blocks` blocks of 512 bytes that read as zeros.
     pub fn new(blocks: u64, faults: DiskFaults, random: Random) -> Self {
-        let state = State { pieces: HashMap::new(), faults, random, gone: false, commands: 0 };
-        Self { blocks, state: Arc::new(Mutex::new(state)) }
+        let state = State {
+            pieces: HashMap::new(),
+            faults,
+            random,
+            gone: false,
+            departures: 0,
+            found: 0,
+            commands: 0,
+        };
+        Self { blocks, departures: 0, state: Arc::new(Mutex::new(state)) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -63,9 +77,27 @@ impl RamDisk {
         self.state().faults = faults;
     }
 
-    /// Pulls the disk out (true), or puts it back.
+    /// Pulls the disk out (true), or puts it back: then it answers when the machine has found it anew.
     pub fn set_gone(&self, gone: bool) {
-        self.state().gone = gone;
+        let mut state = self.state();
+        state.departures += u64::from(gone && !state.gone);
+        state.gone = gone;
+    }
+
+    /// Whether it was pulled out since it was found last.
+    pub fn departed(&self) -> bool {
+        let state = self.state();
+        state.departures != state.found
+    }
+
+    /// What a look at the channel finds. What was found before a departure answers nothing any more.
+    pub fn find(&self) -> Option<RamDisk> {
+        let mut state = self.state();
+        if state.gone {
+            return None;
+        }
+        state.found = state.departures;
+        Some(Self { blocks: self.blocks, departures: state.departures, state: self.state.clone() })
     }
 
     /// Commands executed.
@@ -92,7 +124,7 @@ impl RamDisk {
         if scheduler::in_thread() {
             scheduler::sleep(wait);
         }
-        match (self.state().gone, fails) {
+        match (self.state().departures != self.departures, fails) {
             (true, _) => Err(DeviceError::Gone),
             (false, true) => Err(DeviceError::Medium),
             (false, false) => Ok(()),

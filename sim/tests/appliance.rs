@@ -187,6 +187,36 @@ fn disk_errors_reach_the_client_as_errors() {
 }
 
 #[test]
+fn a_disk_that_comes_back_is_mounted_again() {
+    let simulation = Simulation::new(Options::new(10));
+    let disks = simulation.disks.clone();
+    let board = simulation.board;
+    simulation.client(0, move |client| {
+        let mut smb = client.mount(SHARES[0]).unwrap();
+        let handle = smb.create_file("before").unwrap();
+        smb.write(handle, 0, &[7; 50_000]).unwrap();
+        smb.flush(handle).unwrap();
+        smb.close(handle).unwrap();
+        disks[0].set_gone(true);
+        let outcome = smb.create_file("while away").and_then(|handle| smb.flush(handle));
+        assert!(matches!(outcome, Err(ClientError::Status(_))), "{outcome:?}");
+        board.type_line("disks");
+        firmware::scheduler::sleep(20_000_000);
+        disks[0].set_gone(false);
+        firmware::scheduler::sleep(20_000_000);
+        let mut smb = client.mount(SHARES[0]).unwrap();
+        assert_eq!(smb.list("").unwrap(), ["before"]);
+        let handle = smb.open_file("before").unwrap();
+        assert_eq!(smb.read(handle, 0, 50_000).unwrap(), [7; 50_000]);
+        let handle = smb.create_file("after").unwrap();
+        smb.write(handle, 0, &[8; 50_000]).unwrap();
+        smb.flush(handle).unwrap();
+    });
+    simulation.run();
+    assert!(board.printed().contains("gone"), "{}", board.printed());
+}
+
+#[test]
 fn the_console_answers() {
     let simulation = Simulation::new(Options::new(9));
     let board = simulation.board;
