@@ -70,14 +70,12 @@ fn serve(
     };
     let password = if password_known { wanted.password.as_str() } else { "(as set on the console)" };
     let (port, share, user) = (options.smb_port, &wanted.share, &wanted.user);
-    // In one piece: the console may be printing too.
+    let command = smbclient_line(port, share, user, password);
+    let text =
+        format!("ready smb=127.0.0.1:{port} share={share} user={user} password={password}\n{command}\n");
+    // In one piece, and from the start of a row: the console may be printing too.
     let lead = if headless { "" } else { "\r" };
-    let text = format!(
-        "{lead}ready smb=127.0.0.1:{port} share={share} user={user} password={password}\r\n\
-         {lead}{}\r\n",
-        smbclient_line(port, share, user, password)
-    );
-    let text = if headless { text.replace('\r', "") } else { text };
+    let text = if headless { text } else { format!("\r\n{}", text.replace('\n', "\r\n")) };
     let mut output = std::io::stdout().lock();
     let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
     drop(output);
