@@ -54,6 +54,9 @@ fn style(report: &mut Report) -> Result<(), String> {
     report.check("cargo fmt --check", || {
         process::output(cargo().args(["fmt", "--all", "--check"])).map(|_| ())
     });
+    println!(
+        "       cargo clippy, for the host and for the board; a few minutes when nothing is compiled yet"
+    );
     report.check("cargo clippy, host", || {
         process::output(cargo().args([
             "clippy",

@@ -6,6 +6,7 @@ mod arguments;
 mod bench;
 mod checks;
 mod clients;
+mod conformance;
 mod elf;
 mod flash;
 mod image;
@@ -42,6 +43,8 @@ usage: cargo xtask COMMAND
                        format, clippy, host tests, the same big-endian, then the image
                        in QEMU driven by real clients; PARTs: style host big-endian image
                        --suite NAME runs one client suite of the image part
+  conformance [--only START] [--accept]
+                       smbtorture, each case alone; docs/conformance.md
   bench                guest instructions for each operation; target/nas/bench.json
 ";
 
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         "run" => run::command(rest),
         "test" => checks::command(rest),
         "bench" => bench::command(rest),
+        "conformance" => conformance::command(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)

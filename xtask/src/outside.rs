@@ -7,7 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use flash_layout::configuration::Policy;
+
 use crate::clients::{Target, suite};
+use crate::conformance::Torture;
 use crate::flash::{self, Provision};
 use crate::machine::{Machine, Options};
 use crate::report::Report;
@@ -60,6 +63,7 @@ pub fn run(report: &mut Report, full: bool, only: Option<&str>) -> Result<(), St
         return Ok(());
     }
     bench.second_power_on(report, &options, &wanted)?;
+    bench.third_power_on(report, &options, &wanted)?;
     report.check("cargo xtask run keeps its contract", || contract(&options, &wanted));
     let fastest = bench.boots.iter().min().copied().unwrap_or(Duration::MAX);
     let shown: Vec<String> = bench.boots.iter().map(|boot| format!("{:.1}", boot.as_secs_f32())).collect();
@@ -219,6 +223,26 @@ impl Bench {
         // The pulled disk's volume may be in any state: the next boots start from new disks.
         let _ = std::fs::remove_file(options.disk(1));
         Ok(())
+    }
+}
+
+impl Bench {
+    /// smbtorture's cases that have passed before.
+    fn third_power_on(
+        &mut self,
+        report: &mut Report,
+        options: &Options,
+        wanted: &Provision,
+    ) -> Result<(), String> {
+        let offered = Provision { signing: Some(Policy::Offered), ..wanted.clone() };
+        let mut machine = self.boot(options, &offered)?;
+        println!("       smbtorture");
+        let torture = Torture { port: options.smb_port, password: wanted.password.clone() };
+        torture.regressions(report)?;
+        report.check("nothing has panicked", || quiet(&machine));
+        machine.power_off(POWER_OFF_LIMIT);
+        let required = Provision { signing: Some(Policy::Required), ..wanted.clone() };
+        flash::provision(&options.flash(), &required).map(|_| ())
     }
 }
 

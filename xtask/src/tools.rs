@@ -28,6 +28,8 @@ pub const CLIPPY: Tool = Tool::Component("clippy", "bin/cargo-clippy");
 pub const QEMU: Tool = Tool::Program("qemu-system-ppc", &["qemu-system-ppc"]);
 /// Samba's client.
 pub const SMBCLIENT: Tool = Tool::Program("smbclient", &["smbclient"]);
+/// Samba's test suite.
+pub const SMBTORTURE: Tool = Tool::Program("smbtorture", &["samba-testsuite"]);
 /// exFAT's fsck.
 pub const FSCK_EXFAT: Tool = Tool::Program("fsck.exfat", &["exfatprogs"]);
 /// FAT's fsck.
