@@ -360,6 +360,7 @@ pub fn serve(data: &[u8], watch: &mut Watch<'_>) {
         if flags & step::LATER != 0 {
             let clock = &server.environment().milliseconds;
             clock.set(clock.get() + 60_000);
+            server.tick();
         }
         let cut = flags & step::CUT != 0;
         if cut || !server.is_connected(connections[which]) {
@@ -407,6 +408,10 @@ pub fn serve(data: &[u8], watch: &mut Watch<'_>) {
     for connection in connections {
         server.disconnect(connection);
     }
+    // Durable handles outlive their connection, but not for ever.
+    let clock = &server.environment().milliseconds;
+    clock.set(clock.get() + 3_600_000);
+    server.tick();
     let left = server.statistics();
     assert_eq!((left.connections, left.sessions, left.trees), (0, 0, 0), "{left:?}");
     assert_eq!((left.open_files, left.handles, left.locks, left.waiting), (0, 0, 0, 0), "{left:?}");
