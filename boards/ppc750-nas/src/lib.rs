@@ -13,7 +13,7 @@
 //! | `mmu` | BATs, caches, the page table of the stack window |
 //! | `exceptions` | vectors, the interrupt entry, the fatal entry |
 //! | `crash` | what is printed when nothing else works any more |
-//! | `memory_functions` | copies, fills, comparisons, checksums |
+//! | `memory_functions`, `sha256` | copies, fills, comparisons, checksums; the hash of signatures |
 //! | `mmio` | register windows and DMA memory for the drivers |
 //! | `interrupts` | which interrupt input means which event |
 //! | `stacks` | guarded stacks |
@@ -24,6 +24,8 @@
 pub mod memory_functions;
 pub mod memory_map;
 pub mod ram;
+#[cfg(target_arch = "powerpc")]
+pub mod sha256;
 pub mod time;
 
 #[cfg(target_os = "none")]
