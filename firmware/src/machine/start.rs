@@ -149,6 +149,7 @@ extern "C" fn on_guarded_stack(information: &'static BootInformation) -> ! {
     // SAFETY: vectors and handler are in place.
     unsafe { cpu::enable_interrupts() };
     probe::run(&bus);
+    smb::crypto::use_sha256(ppc750_nas::sha256::compress);
     let board = NasBoard::start(&bus, flash, information, image_end() - IMAGE as usize, warm);
     let board: &'static NasBoard = Box::leak(Box::new(board));
     let appliance = firmware::Appliance::start(board);

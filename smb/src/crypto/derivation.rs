@@ -1,8 +1,6 @@
 //! From a log-on's session key to the keys of a session (MS-SMB2 3.1.4.2, 3.3.5.5.3).
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-
+use super::sha256::HmacSha256;
 use super::signing::{SigningAlgorithm, SigningKey};
 use super::transform::{Cipher, CipherKey};
 
@@ -95,28 +93,18 @@ impl SessionKeys {
 /// SP 800-108 in counter mode with HMAC-SHA256, a 32-bit counter and length, and `LENGTH` (at most 32) bytes of output.
 fn derive<const LENGTH: usize>(key: &[u8; 16], label: &[u8], context: &[u8]) -> [u8; LENGTH] {
     const { assert!(LENGTH <= 32 && LENGTH > 0) };
-    let mut mac = hmac(key);
+    let mut mac = HmacSha256::new(key);
     mac.update(&1u32.to_be_bytes());
     mac.update(label);
     mac.update(&[0]);
     mac.update(context);
     mac.update(&(LENGTH as u32 * 8).to_be_bytes());
-    let block: [u8; 32] = mac.finalize().into_bytes().into();
+    let block = mac.finish();
     let mut output = [0; LENGTH];
     for (to, from) in output.iter_mut().zip(block) {
         *to = from;
     }
     output
-}
-
-/// A fresh HMAC-SHA256 with a 16-byte key.
-pub(super) fn hmac(key: &[u8; 16]) -> Hmac<Sha256> {
-    // The block-sized form takes no error: a shorter key is padded with zeros, as HMAC says.
-    let mut block = hmac::digest::common::Key::<Hmac<Sha256>>::default();
-    for (to, from) in block.iter_mut().zip(key) {
-        *to = *from;
-    }
-    Hmac::new(&block)
 }
 
 #[cfg(test)]

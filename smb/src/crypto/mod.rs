@@ -1,16 +1,18 @@
 //! Keys, signatures and encryption of messages (MS-SMB2 3.1.4).
 //!
 //! Everything that must not take a time that depends on a secret comes from RustCrypto's constant-time implementations
-//! or ends in [`equal`]. Keys are wiped when they are dropped.
+//! (or one the embedder answers for, [`use_sha256`]) or ends in [`equal`]. Keys are wiped when they are dropped.
 
 mod derivation;
 mod preauthentication;
+mod sha256;
 mod sha512;
 mod signing;
 mod transform;
 
 pub use derivation::{KeyDerivation, SessionKeys};
 pub use preauthentication::PreauthenticationHash;
+pub use sha256::{Compress, use_sha256};
 pub use signing::{BadSignature, SIGNATURE_OFFSET, SigningAlgorithm, SigningKey};
 pub use transform::{Cipher, CipherKey, SealError, TRANSFORM_HEADER_SIZE, TransformHeader};
 

@@ -5,11 +5,9 @@ use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use cmac::{Cmac, Mac};
 use ghash::GHash;
 use ghash::universal_hash::UniversalHash;
-use hmac::Hmac;
-use sha2::Sha256;
 use zeroize::Zeroize;
 
-use super::derivation::hmac;
+use super::sha256::HmacSha256;
 use crate::environment::Payload;
 use crate::reader::Reader;
 
@@ -108,7 +106,7 @@ impl SigningKey {
 
     fn start(&self, header: &[u8]) -> Option<State> {
         Some(match self.algorithm {
-            SigningAlgorithm::HmacSha256 => State::HmacSha256(hmac(&self.key)),
+            SigningAlgorithm::HmacSha256 => State::HmacSha256(HmacSha256::new(&self.key)),
             SigningAlgorithm::AesCmac => State::AesCmac(Cmac::new(&self.key.into())),
             SigningAlgorithm::AesGmac => State::AesGmac(Gmac::new(&self.key, &nonce(header)?)),
         })
@@ -137,7 +135,7 @@ fn nonce(header: &[u8]) -> Option<[u8; 12]> {
 /// One signature in the making. On the stack, and only while a message is signed: the sizes may differ.
 #[allow(clippy::large_enum_variant)]
 enum State {
-    HmacSha256(Hmac<Sha256>),
+    HmacSha256(HmacSha256),
     AesCmac(Cmac<Aes128>),
     AesGmac(Gmac),
 }
@@ -154,9 +152,8 @@ impl State {
     fn finish(self) -> [u8; 16] {
         match self {
             State::HmacSha256(state) => {
-                let full: [u8; 32] = state.finalize().into_bytes().into();
                 let mut signature = [0; 16];
-                for (to, from) in signature.iter_mut().zip(full) {
+                for (to, from) in signature.iter_mut().zip(state.finish()) {
                     *to = from;
                 }
                 signature
