@@ -277,6 +277,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
+    let interface = smb::server::NetworkInterface {
+        index: 1,
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        speed: 1_000_000_000,
+    };
+    server.set_interfaces(&[interface]);
     let listener = match TcpListener::bind(&listen) {
         Ok(listener) => listener,
         Err(error) => {

@@ -230,8 +230,7 @@ impl<V: Volume> State<V> {
         let connection = handle
             .tree
             .and_then(|tree| self.trees.get(tree))
-            .and_then(|tree| self.sessions.get(tree.session))
-            .and_then(|session| session.connection);
+            .and_then(|tree| self.connection_of(tree.session));
         if let Some(lease_id) = self.lease_of(handle) {
             let Some(lease) = self.leases.get_mut(lease_id) else { return };
             if lease.breaking.is_some() {

@@ -2,7 +2,7 @@
 //! (MS-SMB2 3.3.5.2), and the call of the command's handler.
 
 use super::reply::{Draft, Protection};
-use super::state::{ConnectionMarker, Session, Setup, State, Tree, connection_id};
+use super::state::{Channel, ConnectionMarker, Session, Setup, State, Tree, connection_id};
 use super::waiting::WaitKind;
 use super::{Disposition, Encryption, PayloadOf, Server, access};
 use crate::ConnectionId;
@@ -547,14 +547,37 @@ impl<V: Volume> State<V> {
         connection.window.grant(asked, limit)
     }
 
-    /// Whether the session may be used on this connection.
+    /// Whether the session may be used on this connection: its first, or one bound to it.
     pub fn is_on(&self, session: Id<Session>, connection: Id<ConnectionMarker>) -> bool {
         self.sessions.get(session).is_some_and(|session| session.connection == Some(connection))
+            || self.channel(session, connection).is_some()
     }
 
-    /// What signs the session's messages on this connection.
-    pub fn signing_key(&self, session: Id<Session>, _connection: Id<ConnectionMarker>) -> Option<SigningKey> {
-        Some(self.sessions.get(session)?.keys.as_ref()?.signing.clone())
+    /// The session's binding to a connection that is not its first.
+    pub fn channel(&self, session: Id<Session>, connection: Id<ConnectionMarker>) -> Option<Id<Channel>> {
+        self.channels
+            .iter()
+            .find(|(_, channel)| channel.session == session && channel.connection == connection)
+            .map(|(id, _)| id)
+    }
+
+    /// A connection of the session that stands.
+    pub fn connection_of(&self, session: Id<Session>) -> Option<Id<ConnectionMarker>> {
+        self.sessions.get(session)?.connection.or_else(|| {
+            let mut channels = self.channels.iter().map(|(_, channel)| channel);
+            channels.find(|channel| channel.session == session).map(|channel| channel.connection)
+        })
+    }
+
+    /// What signs the session's messages on this connection; on one that is still to be bound, the session's own key.
+    pub fn signing_key(&self, session: Id<Session>, connection: Id<ConnectionMarker>) -> Option<SigningKey> {
+        let entry = self.sessions.get(session)?;
+        if entry.connection != Some(connection)
+            && let Some(channel) = self.channel(session, connection).and_then(|id| self.channels.get(id))
+        {
+            return Some(channel.signing.clone());
+        }
+        Some(entry.keys.as_ref()?.signing.clone())
     }
 
     /// What encrypts the next message to the session's client.

@@ -13,9 +13,13 @@ use crate::reader::{Reader, Writer};
 use crate::status::NtStatus;
 use crate::wire::FileId;
 use crate::wire::ioctl::{self as wire, IS_FSCTL, control};
+use crate::wire::negotiate::Dialect;
 
 /// STATUS_INVALID_VIEW_SIZE: a copy's source ends before the chunk does.
 const INVALID_VIEW_SIZE: NtStatus = NtStatus(0xC000_001F);
+
+/// Bytes of a NETWORK_INTERFACE_INFO.
+const INTERFACE_SIZE: usize = 152;
 
 /// Chunks of one COPYCHUNK.
 const MAXIMUM_CHUNKS: u32 = 256;
@@ -68,7 +72,13 @@ impl<E: Environment> Server<E> {
                 self.open_file(request, parsed.file_id, Operation::Any)?;
                 return Err(NtStatus::NOT_A_REPARSE_POINT);
             }
-            control::QUERY_NETWORK_INTERFACE_INFO => return Err(NtStatus::NOT_SUPPORTED),
+            control::QUERY_NETWORK_INTERFACE_INFO => {
+                let output = self.network_interfaces(request)?;
+                if output.len() > parsed.maximum_output as usize {
+                    return Err(NtStatus::BUFFER_TOO_SMALL);
+                }
+                output
+            }
             control::PIPE_TRANSCEIVE => {
                 if !request.on_pipes {
                     self.open_file(request, parsed.file_id, Operation::Any)?;
@@ -85,6 +95,42 @@ impl<E: Environment> Server<E> {
         };
         wire::emit(writer, parsed.control, request.file(parsed.file_id), &output);
         Ok(Outcome::Done(NtStatus::SUCCESS))
+    }
+
+    /// FSCTL_QUERY_NETWORK_INTERFACE_INFO (2.2.32.5).
+    fn network_interfaces(&self, request: &Request<'_>) -> Result<Vec<u8>, NtStatus> {
+        let state = self.state.lock();
+        if request.dialect < Some(Dialect::Smb300) || state.interfaces.is_empty() {
+            return Err(NtStatus::NOT_SUPPORTED);
+        }
+        let mut output = Vec::new();
+        let mut writer = Writer::new(&mut output);
+        let count = state.interfaces.len();
+        for (index, interface) in state.interfaces.iter().enumerate() {
+            let start = writer.position();
+            writer.u32(if index + 1 == count { 0 } else { INTERFACE_SIZE as u32 });
+            writer.u32(interface.index);
+            writer.u32(0);
+            writer.u32(0);
+            writer.u64(interface.speed);
+            // SOCKADDR_STORAGE: family, port, address.
+            match interface.address {
+                core::net::IpAddr::V4(address) => {
+                    writer.u16(2);
+                    writer.u16(0);
+                    writer.bytes(&address.octets());
+                }
+                core::net::IpAddr::V6(address) => {
+                    writer.u16(0x17);
+                    writer.u16(0);
+                    writer.u32(0);
+                    writer.bytes(&address.octets());
+                }
+            }
+            let written = writer.position() - start;
+            writer.zeros(INTERFACE_SIZE - written);
+        }
+        Ok(output)
     }
 
     /// FSCTL_SRV_REQUEST_RESUME_KEY: 24 bytes that name the handle.

@@ -59,6 +59,8 @@ pub struct Limits {
     pub log_ons_in_progress: u32,
     /// Sessions.
     pub sessions: u32,
+    /// Connections that sessions are bound to beside their first.
+    pub channels: u32,
     /// Connected trees.
     pub trees: u32,
     /// Shares.
@@ -86,6 +88,7 @@ impl Default for Limits {
             unauthenticated_connections: 32,
             log_ons_in_progress: 64,
             sessions: 256,
+            channels: 128,
             trees: 1024,
             shares: 64,
             open_files: 4096,
@@ -345,6 +348,11 @@ impl<E: Environment> Server<E> {
             self.environment.reply_ready(ConnectionId(dropped.raw()));
         }
         result.map(|id| ConnectionId(id.raw())).map_err(|_| ServerError::Full)
+    }
+
+    /// Says which ports the machine has, for clients that spread a session over several of them.
+    pub fn set_interfaces(&self, interfaces: &[NetworkInterface]) {
+        self.state.lock().interfaces = interfaces.to_vec();
     }
 
     /// Whether the connection is still one of the server's.

@@ -126,6 +126,9 @@ impl<E: Environment> Server<E> {
         if dialect >= Dialect::Smb210 && transport == Transport::Tcp {
             capabilities |= capability::LARGE_MTU;
         }
+        if dialect >= Dialect::Smb300 {
+            capabilities |= capability::MULTI_CHANNEL;
+        }
         if (Dialect::Smb300..Dialect::Smb311).contains(&dialect) && cipher.is_some() {
             capabilities |= capability::ENCRYPTION;
         }

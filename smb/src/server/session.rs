@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::dispatch::{Handled, HashReply, Outcome, Request};
 use super::durable::may_outlive;
-use super::state::{Connection, ConnectionMarker, Session, Setup, SetupPurpose, connection_id};
+use super::state::{Channel, Connection, ConnectionMarker, Session, Setup, SetupPurpose, connection_id};
 use super::{Encryption, PayloadOf, Server};
 use crate::arena::Id;
 use crate::crypto::{KeyDerivation, SessionKeys};
@@ -23,17 +23,11 @@ impl<E: Environment> Server<E> {
     ) -> Handled<PayloadOf<E>> {
         let parsed = session_setup::Request::parse(request.message)?;
         let dialect = request.dialect.ok_or(NtStatus::INVALID_PARAMETER)?;
-        if parsed.flags & session_setup::FLAG_BINDING != 0 {
-            // 3.3.5.5 items 4 and 6: no binding before 3.0, nor without the capability.
-            return Err(if dialect < Dialect::Smb300 {
-                NtStatus::REQUEST_NOT_ACCEPTED
-            } else if request.session.is_none() {
-                NtStatus::USER_SESSION_DELETED
-            } else {
-                NtStatus::REQUEST_NOT_ACCEPTED
-            });
+        let binding = parsed.flags & session_setup::FLAG_BINDING != 0;
+        if binding {
+            self.check_binding(request, dialect)?;
         }
-        let setup = self.enter_setup(request)?;
+        let setup = self.enter_setup(request, binding)?;
         let mut token = Vec::new();
         let answer = self.environment.authenticate(ExchangeId(setup.raw()), parsed.token, &mut token);
         // Anything may have happened meanwhile.
@@ -77,8 +71,46 @@ impl<E: Environment> Server<E> {
         }
     }
 
+    /// Whether this connection may be bound to the session that the request names (3.3.5.5, 3.3.5.5.2).
+    fn check_binding(&self, request: &Request<'_>, dialect: Dialect) -> Result<(), NtStatus> {
+        if dialect < Dialect::Smb300 {
+            return Err(NtStatus::REQUEST_NOT_ACCEPTED);
+        }
+        let id = request.session.ok_or(NtStatus::USER_SESSION_DELETED)?;
+        let state = self.state.lock();
+        let session = state.sessions.get(id).ok_or(NtStatus::USER_SESSION_DELETED)?;
+        if !session.has(Session::VALID) {
+            return Err(NtStatus::REQUEST_NOT_ACCEPTED);
+        }
+        if session.dialect != dialect || request.sign_with.is_none() {
+            return Err(NtStatus::INVALID_PARAMETER);
+        }
+        if session.has(Session::ANONYMOUS) {
+            return Err(NtStatus::NOT_SUPPORTED);
+        }
+        if state.is_on(id, request.connection) {
+            return Err(NtStatus::REQUEST_NOT_ACCEPTED);
+        }
+        let of = |id: Option<Id<ConnectionMarker>>| {
+            id.and_then(connection_id::<PayloadOf<E>>).and_then(|id| state.connections.get(id))
+        };
+        let own = of(Some(request.connection)).ok_or(NtStatus::USER_SESSION_DELETED)?;
+        let first = of(state.connection_of(id)).ok_or(NtStatus::USER_SESSION_DELETED)?;
+        if own.cipher != first.cipher || own.signing != first.signing {
+            return Err(NtStatus::INVALID_PARAMETER);
+        }
+        if own.client_guid != first.client_guid {
+            return Err(NtStatus::USER_SESSION_DELETED);
+        }
+        let bound = state.channels.iter().filter(|(_, channel)| channel.session == id).count();
+        if bound + 1 >= MAXIMUM_CHANNELS_A_SESSION {
+            return Err(NtStatus::INSUFFICIENT_RESOURCES);
+        }
+        Ok(())
+    }
+
     /// Finds the log-on that the request continues, or begins one; it is marked busy.
-    fn enter_setup(&self, request: &mut Request<'_>) -> Result<Id<Setup>, NtStatus> {
+    fn enter_setup(&self, request: &mut Request<'_>, binding: bool) -> Result<Id<Setup>, NtStatus> {
         let mut nonce = [0; 4];
         self.environment.random(&mut nonce);
         let mut state = self.state.lock();
@@ -121,10 +153,10 @@ impl<E: Environment> Server<E> {
         } else {
             let session = request.session.ok_or(NtStatus::USER_SESSION_DELETED)?;
             let entry = state.sessions.get(session).ok_or(NtStatus::USER_SESSION_DELETED)?;
-            if entry.connection != Some(request.connection) {
+            let valid = entry.has(Session::VALID);
+            if !binding && !state.is_on(session, request.connection) {
                 return Err(NtStatus::USER_SESSION_DELETED);
             }
-            let valid = entry.has(Session::VALID);
             let known = state
                 .setups
                 .iter()
@@ -137,7 +169,7 @@ impl<E: Environment> Server<E> {
                         connection: request.connection,
                         session,
                         preauth,
-                        purpose: SetupPurpose::Again,
+                        purpose: if binding { SetupPurpose::Bind } else { SetupPurpose::Again },
                         busy: false,
                     };
                     state.setups.insert(setup).map_err(|_| NtStatus::INSUFFICIENT_RESOURCES)?
@@ -176,11 +208,46 @@ impl<E: Environment> Server<E> {
         let Some(connection) =
             connection_id::<PayloadOf<E>>(setup.connection).and_then(|id| state.connections.get_mut(id))
         else {
-            state.sessions.remove(setup.session);
+            // A session that stands is not this log-on's to end.
+            if setup.purpose == SetupPurpose::New {
+                state.sessions.remove(setup.session);
+            }
             return Err(NtStatus::CONNECTION_DISCONNECTED);
         };
         let session = state.sessions.get_mut(setup.session).ok_or(NtStatus::USER_SESSION_DELETED)?;
         let mut flags = 0;
+        if setup.purpose == SetupPurpose::New
+            && identity.anonymous
+            && self.configuration.encryption == Encryption::Required
+        {
+            // Nobody has no key to encrypt with.
+            state.sessions.remove(setup.session);
+            return Err(NtStatus::ACCESS_DENIED);
+        }
+        let derivation = match dialect {
+            Dialect::Smb202 | Dialect::Smb210 => KeyDerivation::SessionKey,
+            Dialect::Smb300 | Dialect::Smb302 => KeyDerivation::FixedLabels,
+            Dialect::Smb311 => KeyDerivation::Preauthentication(setup.preauth.value()),
+        };
+        if setup.purpose == SetupPurpose::Bind {
+            // 3.3.5.5.3: nothing of the session changes; the same user, with a signing key for this channel.
+            if !session.has(Session::VALID) {
+                return Err(NtStatus::USER_SESSION_DELETED);
+            }
+            if identity.anonymous || session.user != identity.user {
+                return Err(NtStatus::ACCESS_DENIED);
+            }
+            let keys = SessionKeys::derive(&identity.session_key, derivation, connection.signing, None);
+            let channel = Channel {
+                session: setup.session,
+                connection: setup.connection,
+                signing: keys.signing.clone(),
+            };
+            state.channels.insert(channel).map_err(|_| NtStatus::INSUFFICIENT_RESOURCES)?;
+            connection.sessions += 1;
+            request.sign_with = Some(keys.signing.clone());
+            return Ok((0, setup.session));
+        }
         session.user = identity.user;
         session.flags &= !(Session::ANONYMOUS | Session::ADMINISTRATOR);
         if identity.administrator {
@@ -195,11 +262,6 @@ impl<E: Environment> Server<E> {
             connection.sessions += 1;
             state.counters.log_ons = state.counters.log_ons.wrapping_add(1);
             if !identity.anonymous {
-                let derivation = match dialect {
-                    Dialect::Smb202 | Dialect::Smb210 => KeyDerivation::SessionKey,
-                    Dialect::Smb300 | Dialect::Smb302 => KeyDerivation::FixedLabels,
-                    Dialect::Smb311 => KeyDerivation::Preauthentication(setup.preauth.value()),
-                };
                 let keys = SessionKeys::derive(
                     &identity.session_key,
                     derivation,
@@ -216,9 +278,6 @@ impl<E: Environment> Server<E> {
                     session.flags |= Session::ENCRYPT;
                     flags |= SESSION_ENCRYPT_DATA;
                 }
-            } else if self.configuration.encryption == Encryption::Required {
-                state.sessions.remove(setup.session);
-                return Err(NtStatus::ACCESS_DENIED);
             }
         } else if session.has(Session::ENCRYPT) {
             flags |= SESSION_ENCRYPT_DATA;
@@ -271,6 +330,20 @@ impl<E: Environment> Server<E> {
             {
                 connection.sessions = connection.sessions.saturating_sub(1);
             }
+            let bound: Vec<_> = state
+                .channels
+                .iter()
+                .filter(|(_, channel)| channel.session == session)
+                .map(|(id, channel)| (id, channel.connection))
+                .collect();
+            for (channel, connection) in bound {
+                state.channels.remove(channel);
+                if let Some(connection) =
+                    connection_id(connection).and_then(|id| state.connections.get_mut(id))
+                {
+                    connection.sessions = connection.sessions.saturating_sub(1);
+                }
+            }
             let trees: Vec<_> =
                 state.trees.iter().filter(|(_, tree)| tree.session == session).map(|(id, _)| id).collect();
             let setups: Vec<_> =
@@ -295,18 +368,33 @@ impl<E: Environment> Server<E> {
         let Some(marker) = Id::<ConnectionMarker>::from_raw(raw) else { return };
         let sessions: Vec<_> = {
             let mut state = self.state.lock();
+            let state = &mut *state;
             state.connections.remove(connection);
-            // Nobody is left to hear how its parked requests end; those that wait for a break have no handle whose closing
-            // would end them.
-            for waiting in state.waiting_where(|waiting| waiting.connection == marker) {
-                state.waiting.remove(waiting);
+            // Nobody is left to hear how its parked requests end; where a session has another channel, its client asks
+            // again there.
+            for id in state.waiting_where(|waiting| waiting.connection == marker) {
+                state.waiting.remove(id);
             }
-            state
-                .sessions
+            let bound: Vec<_> = state
+                .channels
                 .iter()
-                .filter(|(_, session)| session.connection == Some(marker))
-                .map(|(id, _)| id)
-                .collect()
+                .filter(|(_, channel)| channel.connection == marker)
+                .map(|(id, channel)| (id, channel.session))
+                .collect();
+            for (channel, _) in &bound {
+                state.channels.remove(*channel);
+            }
+            let mut touched: Vec<_> = bound.into_iter().map(|(_, session)| session).collect();
+            for (id, session) in state.sessions.iter_mut() {
+                // One that is still being set up goes with its log-on.
+                if session.connection == Some(marker) && session.has(Session::VALID) {
+                    session.connection = None;
+                    touched.push(id);
+                }
+            }
+            // A session lives as long as one of its channels does.
+            touched.retain(|session| state.connection_of(*session).is_none());
+            touched
         };
         self.abandon_setups(raw);
         for session in sessions {
@@ -339,6 +427,9 @@ impl<E: Environment> Server<E> {
         }
     }
 }
+
+/// Connections that one session may be on, as Windows has it.
+const MAXIMUM_CHANNELS_A_SESSION: usize = 32;
 
 /// Log-ons that one connection may have in progress at once.
 const MAXIMUM_SETUPS_A_CONNECTION: usize = 8;

@@ -10,7 +10,7 @@ use super::reply::Reply;
 use super::waiting::Waiting;
 use super::{Limits, Transport};
 use crate::arena::{Arena, Full, Id};
-use crate::crypto::{Cipher, PreauthenticationHash, SessionKeys, SigningAlgorithm};
+use crate::crypto::{Cipher, PreauthenticationHash, SessionKeys, SigningAlgorithm, SigningKey};
 use crate::environment::{UserId, Volume};
 use crate::fscc::AccessMask;
 use crate::wire::negotiate::Dialect;
@@ -19,6 +19,9 @@ use crate::wire::negotiate::Dialect;
 pub(crate) struct State<V: Volume> {
     pub connections: Arena<Connection<V::Payload>>,
     pub setups: Arena<Setup>,
+    pub channels: Arena<Channel>,
+    /// The machine's ports, as clients are told of them.
+    pub interfaces: Vec<super::NetworkInterface>,
     pub sessions: Arena<Session>,
     pub trees: Arena<Tree>,
     pub shares: Arena<Share>,
@@ -65,6 +68,8 @@ impl<V: Volume> State<V> {
         State {
             connections: Arena::new(limits.connections),
             setups: Arena::new(limits.log_ons_in_progress),
+            channels: Arena::new(limits.channels),
+            interfaces: Vec::new(),
             sessions: Arena::new(limits.sessions),
             trees: Arena::new(limits.trees),
             shares: Arena::new(limits.shares),
@@ -284,6 +289,13 @@ pub(crate) struct Setup {
     pub purpose: SetupPurpose,
     /// A worker is inside the authenticator with it.
     pub busy: bool,
+}
+
+/// One more connection that a session is bound to (3.3.1.14).
+pub(crate) struct Channel {
+    pub session: Id<Session>,
+    pub connection: Id<ConnectionMarker>,
+    pub signing: SigningKey,
 }
 
 /// Connections are named by raw ids where their payload type would only be in the way.
