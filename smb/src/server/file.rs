@@ -262,7 +262,8 @@ impl<E: Environment> Server<E> {
         if open.directory {
             return Err(NtStatus::INVALID_DEVICE_REQUEST);
         }
-        let end = parsed.offset.checked_add(u64::from(length)).filter(|end| *end <= MAXIMUM_FILE_SIZE);
+        let limit = if length == 0 { i64::MAX as u64 } else { MAXIMUM_FILE_SIZE };
+        let end = parsed.offset.checked_add(u64::from(length)).filter(|end| *end <= limit);
         if end.is_none() {
             return Err(NtStatus::INVALID_PARAMETER);
         }

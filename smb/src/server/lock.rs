@@ -2,14 +2,16 @@
 
 use super::access::Operation;
 use super::dispatch::{Handled, Outcome, Request};
-use super::state::{Handle, OpenFile, State};
+use super::state::{Handle, OpenFile, State, connection_id};
 use super::waiting::WaitKind;
-use super::{PayloadOf, Server};
+use super::{NodeOf, PayloadOf, Server};
 use crate::arena::Id;
 use crate::environment::{Environment, Volume};
 use crate::reader::Writer;
 use crate::status::NtStatus;
 use crate::wire::lock::{self as wire, EXCLUSIVE, Element, FAIL_IMMEDIATELY, SHARED, UNLOCK};
+use crate::wire::negotiate::{Dialect, capability};
+use alloc::vec;
 
 /// A locked range of a file; the ranges of one file are in a list.
 pub(crate) struct LockRange<N> {
@@ -173,7 +175,67 @@ impl<V: Volume> State<V> {
     }
 }
 
+/// LockSequenceIndex and LockSequenceNumber of a request that may be a replay.
+struct LockSequence {
+    /// From 0 to 63.
+    index: usize,
+    number: u8,
+}
+
+impl LockSequence {
+    /// Index 0 and those over 64 are not tracked (2.2.26).
+    fn of(field: u32) -> Option<LockSequence> {
+        let index = (field >> 4) as usize;
+        (1..=64).contains(&index).then(|| LockSequence { index: index - 1, number: (field & 0xF) as u8 })
+    }
+}
+
+impl<V: Volume> State<V> {
+    /// The request was carried out: the same number at the same index would be its replay.
+    fn note_lock_sequence(&mut self, handle: Id<Handle<V::Node>>, sequence: &Option<LockSequence>) {
+        let Some(sequence) = sequence else { return };
+        let Some(extra) = self.handles.get(handle).and_then(|handle| handle.extra) else { return };
+        let Some(extra) = self.extras.get_mut(extra) else { return };
+        if let Some(place) = extra.lock_sequences.get_mut(sequence.index) {
+            *place = sequence.number;
+        }
+    }
+}
+
 impl<E: Environment> Server<E> {
+    /// Whether the request repeats one that was answered (3.3.5.14); tracked for durable handles, and for clients with
+    /// several channels.
+    fn is_lock_replay(
+        &self,
+        request: &Request<'_>,
+        handle: Id<Handle<NodeOf<E>>>,
+        sequence: &LockSequence,
+    ) -> bool {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let multichannel = request.dialect >= Some(Dialect::Smb300)
+            && connection_id::<PayloadOf<E>>(request.connection)
+                .and_then(|id| state.connections.get(id))
+                .is_some_and(|entry| entry.client_capabilities & capability::MULTI_CHANNEL != 0);
+        let durable = request.dialect > Some(Dialect::Smb202)
+            && state.durable_of(handle).is_some_and(|durable| durable.granted);
+        if !multichannel && !durable {
+            return false;
+        }
+        let Some(extra) = state.extra_of(handle) else { return false };
+        if extra.lock_sequences.is_empty() {
+            extra.lock_sequences = vec![0xFF; 64];
+        }
+        match extra.lock_sequences.get_mut(sequence.index) {
+            Some(place) if *place == sequence.number => true,
+            Some(place) => {
+                *place = 0xFF;
+                false
+            }
+            None => false,
+        }
+    }
+
     pub(super) fn lock(&self, request: &mut Request<'_>, writer: &mut Writer<'_>) -> Handled<PayloadOf<E>> {
         let parsed = wire::Request::parse(request.message)?;
         let open = self.open_file(request, parsed.file_id, Operation::Lock)?;
@@ -181,6 +243,13 @@ impl<E: Environment> Server<E> {
             return Err(NtStatus::INVALID_DEVICE_REQUEST);
         }
         let first = parsed.elements.first().ok_or(NtStatus::INVALID_PARAMETER)?;
+        let sequence = LockSequence::of(parsed.sequence);
+        if let Some(sequence) = &sequence
+            && self.is_lock_replay(request, open.handle, sequence)
+        {
+            wire::emit(writer);
+            return Ok(Outcome::Done(NtStatus::SUCCESS));
+        }
         let unlocking = first.flags & UNLOCK != 0;
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -196,6 +265,7 @@ impl<E: Environment> Server<E> {
                 }
             }
             state.retry_locks(open.file);
+            state.note_lock_sequence(open.handle, &sequence);
             wire::emit(writer);
             return Ok(Outcome::Done(NtStatus::SUCCESS));
         }
@@ -229,6 +299,7 @@ impl<E: Environment> Server<E> {
             state.retry_locks(open.file);
             return Err(failed);
         }
+        state.note_lock_sequence(open.handle, &sequence);
         wire::emit(writer);
         Ok(Outcome::Done(NtStatus::SUCCESS))
     }

@@ -507,6 +507,8 @@ pub(crate) struct Extra {
     pub position: u64,
     /// The lease that the handle is under.
     pub lease: Option<Id<super::caching::Lease>>,
+    /// Lock sequence numbers that were answered, by index from 1 on (MS-SMB2 3.3.1.10); 0xFF for none.
+    pub lock_sequences: Vec<u8>,
     /// Durability was asked for.
     pub durable: Option<alloc::boxed::Box<super::durable::Durable>>,
     /// CHANGE_NOTIFY was asked for.

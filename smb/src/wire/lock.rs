@@ -32,7 +32,7 @@ pub struct Request {
     pub sequence: u32,
     /// The file.
     pub file_id: FileId,
-    /// Its elements; there should be one at least.
+    /// Its elements; none, which is not valid, when the message has fewer than it says.
     pub elements: Vec<Element>,
 }
 
@@ -40,15 +40,14 @@ impl Request {
     /// Reads a request.
     ///
     /// # Errors
-    /// `Malformed` when there are fewer elements than the count says.
+    /// `Malformed` when it is too short.
     pub fn parse(message: &[u8]) -> Result<Self, Malformed> {
         let mut reader = super::body(message, 48)?;
         let count = usize::from(reader.u16()?);
         let sequence = reader.u32()?;
         let file_id = FileId::parse(&mut reader)?;
-        if count > reader.remaining() / 24 {
-            return Err(Malformed);
-        }
+        // A file that is not open matters more than elements that are not there: they are then simply left out.
+        let count = if count > reader.remaining() / 24 { 0 } else { count };
         let mut elements = Vec::with_capacity(count);
         for _ in 0..count {
             elements.push(Element { offset: reader.u64()?, length: reader.u64()?, flags: reader.u32()? });
