@@ -10,7 +10,9 @@ use flash_layout::CONFIGURATION;
 use flash_layout::configuration::{Access, Configuration, Policy, Share, same_name};
 use flash_layout::log::Log;
 use smb::environment::UserId;
-use smb::server::{Encryption, Limits, Server, ServerConfiguration, ShareAccess, ShareConfiguration};
+use smb::server::{
+    Encryption, Limits, NetworkInterface, Server, ServerConfiguration, ShareAccess, ShareConfiguration,
+};
 
 use crate::authenticator::Authenticator;
 use crate::board::{Board, Restart, events};
@@ -41,6 +43,9 @@ const FLUSH_INTERVAL: u64 = 2_000_000;
 
 /// How often a disk that has left is looked for, in microseconds.
 const WATCH_INTERVAL: u64 = 3_000_000;
+
+/// What a port carries, in bits a second: the board's chips are 10/100 Ethernet.
+const PORT_SPEED: u64 = 100_000_000;
 
 /// How long clients' last answers may take when the appliance stops, in microseconds.
 const STOP_PATIENCE: u64 = 5_000_000;
@@ -309,7 +314,22 @@ impl<B: Board> Appliance<B> {
             scheduler::sleep(FLUSH_INTERVAL);
             self.volumes.synchronise(|channel| self.board.disk_is_gone(channel));
             self.server.tick();
+            self.tell_interfaces();
         }
+    }
+
+    /// Tells the engine which ports a client can spread a session over: those with a link and an address.
+    fn tell_interfaces(&self) {
+        let mut interfaces = Vec::new();
+        for (index, port) in (1..).zip(&self.net_status.borrow().ports) {
+            let addresses = port.addresses.iter().filter(|_| port.link);
+            interfaces.extend(addresses.map(|cidr| NetworkInterface {
+                index,
+                address: cidr.address().into(),
+                speed: PORT_SPEED,
+            }));
+        }
+        self.server.set_interfaces(&interfaces);
     }
 
     /// Asks for an orderly end: it is carried out by a thread of its own.

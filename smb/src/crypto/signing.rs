@@ -1,5 +1,7 @@
 //! Signatures of messages (MS-SMB2 3.1.4.1, 3.1.5.1).
 
+use alloc::sync::Arc;
+
 use aes::Aes128;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use cmac::{Cmac, Mac};
@@ -50,6 +52,8 @@ pub struct BadSignature;
 pub struct SigningKey {
     algorithm: SigningAlgorithm,
     pub(super) key: [u8; 16],
+    /// For [`SigningAlgorithm::HmacSha256`]: the key, worked in. Shared by the clones that requests carry.
+    prepared: Option<Arc<HmacSha256>>,
 }
 
 impl Drop for SigningKey {
@@ -66,8 +70,9 @@ impl core::fmt::Debug for SigningKey {
 
 impl SigningKey {
     /// From an algorithm and a derived key.
-    pub const fn new(algorithm: SigningAlgorithm, key: [u8; 16]) -> SigningKey {
-        SigningKey { algorithm, key }
+    pub fn new(algorithm: SigningAlgorithm, key: [u8; 16]) -> SigningKey {
+        let prepared = (algorithm == SigningAlgorithm::HmacSha256).then(|| Arc::new(HmacSha256::new(&key)));
+        SigningKey { algorithm, key, prepared }
     }
 
     /// The algorithm.
@@ -106,7 +111,7 @@ impl SigningKey {
 
     fn start(&self, header: &[u8]) -> Option<State> {
         Some(match self.algorithm {
-            SigningAlgorithm::HmacSha256 => State::HmacSha256(HmacSha256::new(&self.key)),
+            SigningAlgorithm::HmacSha256 => State::HmacSha256(HmacSha256::clone(self.prepared.as_ref()?)),
             SigningAlgorithm::AesCmac => State::AesCmac(Cmac::new(&self.key.into())),
             SigningAlgorithm::AesGmac => State::AesGmac(Gmac::new(&self.key, &nonce(header)?)),
         })
