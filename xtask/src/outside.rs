@@ -139,6 +139,7 @@ impl Bench {
             ("smbclient", 5),
             ("smbprotocol", 4),
             ("impacket", 3),
+            ("pysmb", 2),
             ("parallel", 6),
             ("hostile", 8),
         ] {

@@ -148,13 +148,13 @@ pub struct ServerConfiguration {
 }
 
 impl ServerConfiguration {
-    /// The secure default: SMB 2.1 and up, signing required, encryption where wanted, 1 MiB transfers.
+    /// The secure default: SMB 2.0.2 and up (its signatures are those of 2.1), signing required, encryption where wanted, 1 MiB transfers.
     pub fn new(guid: [u8; 16]) -> ServerConfiguration {
         ServerConfiguration {
             guid,
             name: "NAS".encode_utf16().collect(),
             workgroup: "WORKGROUP".encode_utf16().collect(),
-            minimum_dialect: Dialect::Smb210,
+            minimum_dialect: Dialect::Smb202,
             maximum_dialect: Dialect::Smb311,
             signing_required: true,
             encryption: Encryption::Offered,
