@@ -69,17 +69,19 @@ class ExFat:
 
     def chain(self, first, length, contiguous):
         """The bytes of a cluster chain; `length` None follows the chain to its end."""
-        data, cluster = b"", first
+        data, cluster = bytearray(), first
         while cluster and cluster < 0xFFFF_FFF7 and (length is None or len(data) < length):
             expect(2 <= cluster < self.clusters + 2, f"cluster {cluster} is outside the heap")
             self.file.seek(self.heap_at * self.sector + (cluster - 2) * self.cluster)
-            data += self.file.read(self.cluster)
+            data.extend(self.file.read(self.cluster))
             if contiguous:
                 cluster += 1
             else:
                 self.file.seek(self.fat_at * self.sector + 4 * cluster)
                 cluster = struct.unpack("<I", self.file.read(4))[0]
-        return data if length is None else data[:length]
+        if length is not None:
+            del data[length:]
+        return bytes(data)
 
     def hashes(self, first=None, length=None, contiguous=False, place=""):
         """Path -> SHA-256 or None for a folder, below the folder at cluster `first`."""
@@ -100,7 +102,8 @@ class ExFat:
                 found.update(self.hashes(start, size, bool(stream[1] & 2), path + "/"))
             else:
                 data = self.chain(start, size, bool(stream[1] & 2)) if size else b""
-                data = data[:valid] + bytes(size - min(valid, size))
+                if valid < size:
+                    data = data[:valid] + bytes(size - valid)
                 found[path] = hashlib.sha256(data).hexdigest()
             at += 32 * (count + 1)
         return found
