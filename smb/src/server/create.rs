@@ -87,7 +87,6 @@ impl From<NtStatus> for Refusal {
 /// A handle that was opened.
 struct Opened<N> {
     handle: Id<Handle<N>>,
-    node: N,
     metadata: Metadata,
     action: u32,
     maximal: AccessMask,
@@ -317,7 +316,7 @@ impl<E: Environment> Server<E> {
             .map_err(|error| Refusal::from(NtStatus::from(error)))
             .and_then(|metadata| {
                 let handle = self.enter_handle(place, parsed, node, &metadata, (granted, granted), actor)?;
-                Ok(Opened { handle, node, metadata, action: action::CREATED, maximal })
+                Ok(Opened { handle, metadata, action: action::CREATED, maximal })
             });
         if result.is_ok() {
             self.note_entry(place.index, &path.units, directory, notify_action::ADDED);
@@ -401,7 +400,7 @@ impl<E: Environment> Server<E> {
                 action::OVERWRITTEN
             };
         }
-        Ok(Opened { handle, node, metadata, action, maximal: available })
+        Ok(Opened { handle, metadata, action, maximal: available })
     }
 
     fn overwrite(

@@ -1,7 +1,5 @@
 //! The server: connections, sessions, trees, open files, and what each command does to them.
 
-#![allow(dead_code, reason = "what oplocks, channels and pipes stand on comes before them")]
-
 mod access;
 mod caching;
 mod create;

@@ -99,11 +99,6 @@ impl<P: Payload> Draft<P> {
         self.payload = None;
     }
 
-    /// Bytes of the current element so far, header included.
-    pub fn element_length(&self) -> usize {
-        self.current.len() + self.payload.as_ref().map_or(0, Payload::len)
-    }
-
     /// The element's data.
     pub fn set_payload(&mut self, payload: P) {
         self.payload = Some(payload);
@@ -121,11 +116,6 @@ impl<P: Payload> Draft<P> {
             field.copy_from_slice(&bytes);
         }
         self.ended.push((core::mem::take(&mut self.current), sign));
-    }
-
-    /// The element ended last, not signed yet: for the preauthentication hash of messages that never are.
-    pub fn last_element(&self) -> &[u8] {
-        self.ended.last().map_or(&[], |element| &element.0)
     }
 
     /// Pads, links and signs the elements, and puts them together.

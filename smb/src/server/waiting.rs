@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::dispatch::{Before, Request};
 use super::reply::{Draft, Protection};
-use super::state::{ConnectionMarker, Handle, Session, State, Tree};
+use super::state::{ConnectionMarker, Handle, Session, State};
 use super::{NodeOf, Server};
 use crate::arena::Id;
 use crate::environment::{Environment, Volume};
@@ -18,7 +18,6 @@ use crate::wire::header::{Flags, Header};
 pub(crate) struct Waiting<N> {
     pub connection: Id<ConnectionMarker>,
     pub session: Id<Session>,
-    pub tree: Id<Tree>,
     pub handle: Option<Id<Handle<N>>>,
     /// The request's header.
     pub header: Header,
@@ -62,13 +61,10 @@ impl<V: Volume> State<V> {
         if !request.last && !matches!(kind, WaitKind::Again(_)) {
             return Err(NtStatus::INTERNAL_ERROR);
         }
-        let (Some(session), Some(tree)) = (request.session, request.tree) else {
-            return Err(NtStatus::INVALID_PARAMETER);
-        };
+        let session = request.session.ok_or(NtStatus::INVALID_PARAMETER)?;
         let waiting = Waiting {
             connection: request.connection,
             session,
-            tree,
             handle,
             header: request.header,
             signed: request.sign_with.is_some(),
