@@ -11,6 +11,9 @@ use crate::{outside, process, settings, tools};
 /// The parts, in their order.
 const PARTS: [&str; 4] = ["style", "host", "big-endian", "image"];
 
+/// Foreign programs that the storage crate's tests ask for their verdict.
+const JUDGES: [tools::Tool; 2] = [tools::FSCK_EXFAT, tools::FSCK_FAT];
+
 /// The target of the big-endian host tests: 32 bits, as the board.
 const BIG_ENDIAN: &str = "powerpc-unknown-linux-gnu";
 
@@ -92,12 +95,14 @@ fn style(report: &mut Report) -> Result<(), String> {
 
 fn host(report: &mut Report) -> Result<(), String> {
     report.heading("host tests");
+    tools::require(&JUDGES)?;
     cargo_test(report, "host tests", cargo().args(["test", "--quiet", "--workspace", "--no-fail-fast"]))
 }
 
 fn big_endian(report: &mut Report) -> Result<(), String> {
     report.heading("the same on a big-endian processor");
     tools::require(&[tools::QEMU_USER, tools::POWERPC_GCC, tools::POWERPC_LIBC, tools::POWERPC_STD])?;
+    tools::require(&JUDGES)?;
     let mut command = cargo();
     command
         .env("CARGO_TARGET_POWERPC_UNKNOWN_LINUX_GNU_LINKER", "powerpc-linux-gnu-gcc")

@@ -71,9 +71,12 @@ pub(crate) fn check(disk: &RamDisk, program: &str, arguments: &[&str]) -> Option
         file.write_all(bytes).unwrap();
     });
     drop(file);
-    let output = ["", "/usr/sbin/", "/sbin/"]
+    // Looked for by its file: under qemu-user, starting what is not there is not an error.
+    let output = ["/usr/sbin/", "/sbin/", "/usr/bin/", "/usr/local/sbin/"]
         .iter()
-        .find_map(|place| Command::new(format!("{place}{program}")).args(arguments).arg(&path).output().ok());
+        .map(|place| format!("{place}{program}"))
+        .find(|program| std::path::Path::new(program).exists())
+        .and_then(|program| Command::new(program).args(arguments).arg(&path).output().ok());
     std::fs::remove_file(&path).unwrap();
     let Some(output) = output else {
         std::eprintln!("{program} is not installed: not judged by it");
@@ -610,9 +613,12 @@ fn foreign(mebibytes: u64, program: &str, arguments: &[&str]) -> Option<Arc<RamD
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("storage-mkfs-{}-{number}.img", std::process::id()));
     std::fs::File::create(&path).unwrap().set_len(mebibytes << 20).unwrap();
-    let output = ["", "/usr/sbin/", "/sbin/"]
+    // Looked for by its file: under qemu-user, starting what is not there is not an error.
+    let output = ["/usr/sbin/", "/sbin/", "/usr/bin/", "/usr/local/sbin/"]
         .iter()
-        .find_map(|place| Command::new(format!("{place}{program}")).args(arguments).arg(&path).output().ok());
+        .map(|place| format!("{place}{program}"))
+        .find(|program| std::path::Path::new(program).exists())
+        .and_then(|program| Command::new(program).args(arguments).arg(&path).output().ok());
     let image = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     let Some(output) = output else {
