@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use firmware::scheduler;
-use storage::{BlockDevice, DeviceError};
+use storage::{BlockDevice, Command, DeviceError};
 
 use crate::random::Random;
 
@@ -106,12 +106,18 @@ impl RamDisk {
     }
 
     /// Spends a command's time and says whether it fails.
-    fn command(&self, block: u64, bytes: u64, write: bool) -> Result<(), DeviceError> {
-        if !bytes.is_multiple_of(u64::from(BLOCK)) {
-            return Err(DeviceError::Misaligned);
-        }
-        if block.checked_add(bytes / u64::from(BLOCK)).is_none_or(|end| end > self.blocks) {
-            return Err(DeviceError::OutOfRange);
+    fn spend(&self, command: &Command<'_, '_>, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError> {
+        let (block, bytes) = command.range().unwrap_or_default();
+        let write = !matches!(command, Command::Read { .. });
+        let wrong = if !bytes.is_multiple_of(u64::from(BLOCK)) {
+            Some(DeviceError::Misaligned)
+        } else {
+            let end = block.checked_add(bytes / u64::from(BLOCK));
+            end.is_none_or(|end| end > self.blocks).then_some(DeviceError::OutOfRange)
+        };
+        if let Some(wrong) = wrong {
+            meanwhile();
+            return Err(wrong);
         }
         let (wait, fails) = {
             let mut state = self.state();
@@ -121,8 +127,10 @@ impl RamDisk {
             let wait = latency + state.random.below(jitter + 1);
             (wait, state.random.once_in(one_in))
         };
+        let end = scheduler::now() + wait;
+        meanwhile();
         if scheduler::in_thread() {
-            scheduler::sleep(wait);
+            scheduler::sleep_until(end);
         }
         match (self.state().departures != self.departures, fails) {
             (true, _) => Err(DeviceError::Gone),
@@ -153,20 +161,8 @@ impl RamDisk {
             }
         }
     }
-}
 
-impl BlockDevice for RamDisk {
-    fn blocks(&self) -> u64 {
-        self.blocks
-    }
-
-    fn block_size(&self) -> u32 {
-        BLOCK
-    }
-
-    fn read(&self, block: u64, buffers: &mut [&mut [u8]]) -> Result<(), DeviceError> {
-        let bytes = buffers.iter().map(|buffer| buffer.len() as u64).sum();
-        self.command(block, bytes, false)?;
+    fn load(&self, block: u64, buffers: &mut [&mut [u8]]) {
         let state = self.state();
         let mut at = block * u64::from(BLOCK);
         let piece_bytes = PIECE * u64::from(BLOCK);
@@ -184,18 +180,29 @@ impl BlockDevice for RamDisk {
                 at += length as u64;
             }
         }
-        Ok(())
+    }
+}
+
+impl BlockDevice for RamDisk {
+    fn blocks(&self) -> u64 {
+        self.blocks
     }
 
-    fn write(&self, block: u64, buffers: &[&[u8]]) -> Result<(), DeviceError> {
-        let bytes = buffers.iter().map(|buffer| buffer.len() as u64).sum();
-        self.command(block, bytes, true)?;
-        let mut state = self.state();
-        Self::for_each_block(&mut state, block, buffers.iter().copied(), |to, from| to.copy_from_slice(from));
-        Ok(())
+    fn block_size(&self) -> u32 {
+        BLOCK
     }
 
-    fn flush(&self) -> Result<(), DeviceError> {
-        self.command(0, 0, true)
+    fn execute(&self, command: Command<'_, '_>, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError> {
+        self.spend(&command, meanwhile)?;
+        match command {
+            Command::Read { block, buffers } => self.load(block, buffers),
+            Command::Write { block, buffers } => {
+                let mut state = self.state();
+                let buffers = buffers.iter().copied();
+                Self::for_each_block(&mut state, block, buffers, |to, from| to.copy_from_slice(from));
+            }
+            Command::Flush => (),
+        }
+        Ok(())
     }
 }

@@ -2,10 +2,46 @@
 
 use alloc::sync::Arc;
 
+/// What a device is told to do.
+pub enum Command<'a, 'b> {
+    /// Fill `buffers`, in order, from the blocks starting at `block`. Together they hold whole blocks.
+    Read {
+        /// The first block.
+        block: u64,
+        /// Where the bytes go.
+        buffers: &'a mut [&'b mut [u8]],
+    },
+    /// Write `buffers`, in order, to the blocks starting at `block`. Together they hold whole blocks. The data may be
+    /// in the device's volatile cache afterwards.
+    Write {
+        /// The first block.
+        block: u64,
+        /// Where the bytes are.
+        buffers: &'a [&'b [u8]],
+    },
+    /// Make everything that was written before survive a power cut (SYNCHRONIZE CACHE).
+    Flush,
+}
+
+impl Command<'_, '_> {
+    /// The first block and how many bytes are moved; `None` for a flush.
+    pub fn range(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Read { block, buffers } => {
+                Some((*block, buffers.iter().map(|buffer| buffer.len() as u64).sum()))
+            }
+            Self::Write { block, buffers } => {
+                Some((*block, buffers.iter().map(|buffer| buffer.len() as u64).sum()))
+            }
+            Self::Flush => None,
+        }
+    }
+}
+
 /// A disk, or a part of one, addressed in blocks.
 ///
-/// Calls block the calling thread until the device has answered. Several threads may call at once: a device that can
-/// keep several commands in flight does.
+/// Calls block the calling thread until the device has answered. Several threads may call at once, and one thread may
+/// have several commands in flight: see [`execute`](Self::execute).
 pub trait BlockDevice: Send + Sync {
     /// How many blocks there are.
     fn blocks(&self) -> u64;
@@ -13,15 +49,28 @@ pub trait BlockDevice: Send + Sync {
     /// Bytes a block: a power of two from 512 to 4096.
     fn block_size(&self) -> u32;
 
-    /// Fills `buffers`, in order, from the blocks starting at `block`. Together they hold whole blocks.
-    fn read(&self, block: u64, buffers: &mut [&mut [u8]]) -> Result<(), DeviceError>;
+    /// Carries out `command` and returns when it has ended.
+    ///
+    /// `meanwhile` is called exactly once, whatever becomes of the command; a device that can do so calls it while the
+    /// command is in flight, and begins others there, of its own or of another device. So a device holds no lock while
+    /// it calls `meanwhile` that it takes for a command. Nothing is promised about the order of commands in flight
+    /// together; a flush covers those that had ended before it began.
+    fn execute(&self, command: Command<'_, '_>, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError>;
 
-    /// Writes `buffers`, in order, to the blocks starting at `block`. Together they hold whole blocks.
-    /// The data may be in the device's volatile cache when this returns: see [`flush`](Self::flush).
-    fn write(&self, block: u64, buffers: &[&[u8]]) -> Result<(), DeviceError>;
+    /// [`Command::Read`] alone.
+    fn read(&self, block: u64, buffers: &mut [&mut [u8]]) -> Result<(), DeviceError> {
+        self.execute(Command::Read { block, buffers }, &mut || ())
+    }
 
-    /// When this returns, everything written before survives a power cut (SYNCHRONIZE CACHE).
-    fn flush(&self) -> Result<(), DeviceError>;
+    /// [`Command::Write`] alone.
+    fn write(&self, block: u64, buffers: &[&[u8]]) -> Result<(), DeviceError> {
+        self.execute(Command::Write { block, buffers }, &mut || ())
+    }
+
+    /// [`Command::Flush`] alone.
+    fn flush(&self) -> Result<(), DeviceError> {
+        self.execute(Command::Flush, &mut || ())
+    }
 }
 
 /// Why a device did not do as told.
@@ -93,18 +142,20 @@ impl BlockDevice for Slice {
         self.device.block_size()
     }
 
-    fn read(&self, block: u64, buffers: &mut [&mut [u8]]) -> Result<(), DeviceError> {
-        let bytes = buffers.iter().map(|buffer| buffer.len() as u64).sum();
-        self.device.read(self.translate(block, bytes)?, buffers)
-    }
-
-    fn write(&self, block: u64, buffers: &[&[u8]]) -> Result<(), DeviceError> {
-        let bytes = buffers.iter().map(|buffer| buffer.len() as u64).sum();
-        self.device.write(self.translate(block, bytes)?, buffers)
-    }
-
-    fn flush(&self) -> Result<(), DeviceError> {
-        self.device.flush()
+    fn execute(&self, mut command: Command<'_, '_>, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError> {
+        if let Some((block, bytes)) = command.range() {
+            let place = match self.translate(block, bytes) {
+                Ok(place) => place,
+                Err(error) => {
+                    meanwhile();
+                    return Err(error);
+                }
+            };
+            if let Command::Read { block, .. } | Command::Write { block, .. } = &mut command {
+                *block = place;
+            }
+        }
+        self.device.execute(command, meanwhile)
     }
 }
 

@@ -32,5 +32,5 @@ mod upcase;
 pub mod volume;
 
 pub use cache::{Cache, CacheError, DeviceIndex, Payload};
-pub use device::{BlockDevice, DeviceError, Slice};
+pub use device::{BlockDevice, Command, DeviceError, Slice};
 pub use volume::Volume;

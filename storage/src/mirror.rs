@@ -23,7 +23,7 @@ use lock_api::{Mutex, RawMutex};
 use crate::device::{read_bytes, write_bytes};
 use crate::partition::Layout;
 use crate::volume::bytes::{get8, get32, get64, put};
-use crate::{BlockDevice, DeviceError};
+use crate::{BlockDevice, Command, DeviceError};
 
 const MAGIC: &[u8; 8] = b"NASARRAY";
 const VERSION: u32 = 1;
@@ -95,6 +95,18 @@ struct State {
     recent: Vec<u8>,
     repaired: [u32; 2],
     differences: u32,
+}
+
+impl State {
+    /// The disks that are written to.
+    fn in_use(&self) -> [Option<Arc<dyn BlockDevice>>; 2] {
+        let [one, two] = &self.disks;
+        let [first, second] = self.members;
+        let in_use = |disk: &Option<Arc<dyn BlockDevice>>, member: Member| {
+            disk.clone().filter(|_| member != Member::Failed)
+        };
+        [in_use(one, first), in_use(two, second)]
+    }
 }
 
 /// A mirror of two disks. As a [`BlockDevice`] it has the disks' addresses: its users take partitions of it.
@@ -500,7 +512,7 @@ impl<R: RawMutex> Mirror<R> {
             }
             core::mem::replace(&mut state.recent, vec![0; BITMAP_BYTES])
         };
-        self.flush_members()?;
+        self.flush_members(&mut || ())?;
         let mut state = self.state.lock();
         let state = &mut *state;
         if state.members == [Member::Good; 2] {
@@ -683,15 +695,60 @@ impl<R: RawMutex + Send + Sync> BlockDevice for Mirror<R> {
         self.block_size
     }
 
-    fn read(&self, block: u64, buffers: &mut [&mut [u8]]) -> Result<(), DeviceError> {
+    fn execute(&self, command: Command<'_, '_>, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError> {
+        match command {
+            Command::Read { block, buffers } => self.read_either(block, buffers, meanwhile),
+            Command::Write { block, buffers } => self.write_both(block, buffers, meanwhile),
+            Command::Flush => self.flush_members(meanwhile),
+        }
+    }
+}
+
+/// What a command gave on each disk; `None` where it was not sent.
+type Answers = [Option<Result<(), DeviceError>>; 2];
+
+/// Carries out a command on both disks at once.
+fn on_both<'a, 'b: 'a>(
+    disks: &[Option<Arc<dyn BlockDevice>>; 2],
+    command: impl Fn() -> Command<'a, 'b>,
+    meanwhile: &mut dyn FnMut(),
+) -> Answers {
+    let [one, two] = disks;
+    let mut second = None;
+    let mut beside = || match two {
+        Some(two) => second = Some(two.execute(command(), meanwhile)),
+        None => meanwhile(),
+    };
+    let first = match one {
+        Some(one) => Some(one.execute(command(), &mut beside)),
+        None => {
+            beside();
+            None
+        }
+    };
+    [first, second]
+}
+
+impl<R: RawMutex> Mirror<R> {
+    fn read_either(
+        &self,
+        block: u64,
+        buffers: &mut [&mut [u8]],
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<(), DeviceError> {
         let bytes: u64 = buffers.iter().map(|buffer| buffer.len() as u64).sum();
         let mut bad: Option<usize> = None;
         let mut result = Err(DeviceError::Gone);
+        let mut meanwhile = Some(meanwhile);
         for (index, disk) in self.readers(block, bytes).into_iter().flatten() {
             if let Some(count) = self.outstanding.get(index) {
                 count.fetch_add(1, Ordering::Relaxed);
             }
-            result = disk.read(block, buffers);
+            let command = Command::Read { block, buffers };
+            result = match meanwhile.take() {
+                Some(meanwhile) => disk.execute(command, meanwhile),
+                None => disk.execute(command, &mut || ()),
+            };
             if let Some(count) = self.outstanding.get(index) {
                 count.fetch_sub(1, Ordering::Relaxed);
             }
@@ -702,83 +759,95 @@ impl<R: RawMutex + Send + Sync> BlockDevice for Mirror<R> {
                 Err(_) => bad = bad.or(Some(index)),
             }
         }
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
         if let (Ok(()), Some(index)) = (result, bad) {
             self.repair(index, block, buffers);
         }
         result
     }
 
-    fn write(&self, block: u64, buffers: &[&[u8]]) -> Result<(), DeviceError> {
+    /// A write is there when both disks have it, or one has and the other is marked failed.
+    fn write_both(
+        &self,
+        block: u64,
+        buffers: &[&[u8]],
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<(), DeviceError> {
+        let resyncing = self.state.lock().members.contains(&Member::Resyncing);
+        if !resyncing {
+            return self.write_members(block, buffers, meanwhile);
+        }
+        let result = {
+            // A copy must not bring an old content over this write. Nothing else goes beside it: that might wait for
+            // this very lock.
+            let _alone = self.copying.lock();
+            self.write_members(block, buffers, &mut || ())
+        };
+        meanwhile();
+        result
+    }
+
+    fn write_members(
+        &self,
+        block: u64,
+        buffers: &[&[u8]],
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<(), DeviceError> {
+        let disks = match self.mark(block, buffers) {
+            Ok(disks) => disks,
+            Err(error) => {
+                meanwhile();
+                return Err(error);
+            }
+        };
+        let answers = on_both(&disks, || Command::Write { block, buffers }, meanwhile);
+        for answer in answers.into_iter().flatten() {
+            if let Err(error @ (DeviceError::OutOfRange | DeviceError::Misaligned)) = answer {
+                return Err(error);
+            }
+        }
+        let written = answers.contains(&Some(Ok(())));
+        self.settle(answers, written)
+    }
+
+    /// Notes safely that a write's regions may differ; gives the disks to write to.
+    fn mark(&self, block: u64, buffers: &[&[u8]]) -> Result<[Option<Arc<dyn BlockDevice>>; 2], DeviceError> {
         let bytes: u64 = buffers.iter().map(|buffer| buffer.len() as u64).sum();
         let offset = block * u64::from(self.block_size);
         let (from, to) = self.region_range(offset, bytes);
-        let resyncing = self.state.lock().members.contains(&Member::Resyncing);
-        // A copy must not bring an old content over this write.
-        let _alone = resyncing.then(|| self.copying.lock());
-        let disks = {
-            let mut state = self.state.lock();
-            let mut new = false;
-            for region in from..to {
-                new |= !has_bit(&state.bitmap, region);
-                set_bit(&mut state.bitmap, region);
-                set_bit(&mut state.recent, region);
-            }
-            if new {
-                self.write_bitmap(&mut state).map_err(device_error)?;
-            }
-            let members = state.members;
-            let in_use = |(disk, member): (&Option<Arc<dyn BlockDevice>>, Member)| {
-                disk.clone().filter(|_| member != Member::Failed)
-            };
-            let disks: Vec<_> = state.disks.iter().zip(members).map(in_use).collect();
-            disks
-        };
-        let mut failed = None;
-        let mut written = false;
-        for (index, disk) in disks.iter().enumerate() {
-            let Some(disk) = disk else { continue };
-            match disk.write(block, buffers) {
-                Ok(()) => written = true,
-                Err(error @ (DeviceError::OutOfRange | DeviceError::Misaligned)) => return Err(error),
-                Err(error) => failed = Some((index, error)),
-            }
+        let mut state = self.state.lock();
+        let mut new = false;
+        for region in from..to {
+            new |= !has_bit(&state.bitmap, region);
+            set_bit(&mut state.bitmap, region);
+            set_bit(&mut state.recent, region);
         }
-        match failed {
-            None => Ok(()),
-            Some((index, _)) if written => {
-                self.fail_member(&mut self.state.lock(), index).map_err(device_error)
-            }
-            Some((_, error)) => Err(error),
+        if new {
+            self.write_bitmap(&mut state).map_err(device_error)?;
         }
+        Ok(state.in_use())
     }
 
-    fn flush(&self) -> Result<(), DeviceError> {
-        self.flush_members()
-    }
-}
-
-impl<R: RawMutex> Mirror<R> {
     /// Flushes the disks in use; one that fails is failed, unless it is the last good one.
-    fn flush_members(&self) -> Result<(), DeviceError> {
+    fn flush_members(&self, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError> {
         let (disks, members) = {
             let state = self.state.lock();
-            (state.disks.clone(), state.members)
+            (state.in_use(), state.members)
         };
-        let mut failed = None;
-        let mut flushed = false;
-        for (index, (disk, member)) in disks.iter().zip(members).enumerate() {
-            let Some(disk) = disk else { continue };
-            if member == Member::Failed {
-                continue;
-            }
-            match disk.flush() {
-                Ok(()) => flushed |= member == Member::Good,
-                Err(error) => failed = Some((index, error)),
-            }
-        }
-        match failed {
+        let answers = on_both(&disks, || Command::Flush, meanwhile);
+        let good = |(answer, member)| answer == Some(Ok(())) && member == Member::Good;
+        self.settle(answers, answers.into_iter().zip(members).any(good))
+    }
+
+    /// What a command's answers mean: a disk that failed it is failed, safely, if the command `succeeded` elsewhere.
+    fn settle(&self, answers: Answers, succeeded: bool) -> Result<(), DeviceError> {
+        let mut failed =
+            answers.into_iter().enumerate().filter_map(|(index, answer)| Some((index, answer?.err()?)));
+        match failed.next_back() {
             None => Ok(()),
-            Some((index, _)) if flushed => {
+            Some((index, _)) if succeeded => {
                 self.fail_member(&mut self.state.lock(), index).map_err(device_error)
             }
             Some((_, error)) => Err(error),

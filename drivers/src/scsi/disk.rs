@@ -40,7 +40,16 @@ pub enum Data<'a, 'b> {
     ToTarget(&'a [&'b [u8]]),
 }
 
-impl Data<'_, '_> {
+impl<'b> Data<'_, 'b> {
+    /// The same once more, for another attempt.
+    fn again(&mut self) -> Data<'_, 'b> {
+        match self {
+            Data::None => Data::None,
+            Data::FromTarget(pieces) => Data::FromTarget(pieces),
+            Data::ToTarget(pieces) => Data::ToTarget(pieces),
+        }
+    }
+
     fn length(&self) -> u64 {
         match self {
             Data::None => 0,
@@ -71,8 +80,9 @@ pub struct Request<'a, 'b> {
 ///
 /// An implementation keeps the data's memory borrowed until the command ended, whatever happens.
 pub trait Transport {
-    /// Runs a command to its end; several threads may do so at once.
-    fn execute(&self, request: Request<'_, '_>) -> Outcome;
+    /// Runs a command to its end; several threads may do so at once. `meanwhile` is called at most once, while the
+    /// command is in flight: it may begin others.
+    fn execute(&self, request: Request<'_, '_>, meanwhile: &mut dyn FnMut()) -> Outcome;
 
     /// Lets the calling thread sleep.
     fn pause(&self, milliseconds: u32);
@@ -144,6 +154,41 @@ pub struct Identity {
     pub serial: String,
     /// Whether the disk queues tagged commands.
     pub queues: bool,
+}
+
+/// What the caller wants done while its command is in flight; taken by the first attempt.
+type Meanwhile<'a> = Option<&'a mut dyn FnMut()>;
+
+fn run_now(meanwhile: &mut Meanwhile<'_>) {
+    if let Some(meanwhile) = meanwhile.take() {
+        meanwhile();
+    }
+}
+
+/// A piece of a transfer's memory, which can be cut in two.
+trait Piece: Sized {
+    fn length(&self) -> usize;
+    fn cut(self, at: usize) -> (Self, Self);
+}
+
+impl Piece for &[u8] {
+    fn length(&self) -> usize {
+        self.len()
+    }
+
+    fn cut(self, at: usize) -> (Self, Self) {
+        self.split_at(at)
+    }
+}
+
+impl Piece for &mut [u8] {
+    fn length(&self) -> usize {
+        self.len()
+    }
+
+    fn cut(self, at: usize) -> (Self, Self) {
+        self.split_at_mut(at)
+    }
 }
 
 /// How often a command may fail for each reason before the failure is final.
@@ -258,84 +303,88 @@ impl<T: Transport> Disk<T> {
         self.write_cache
     }
 
-    /// Reads blocks from `block` on into `buffers`, which are a whole number of blocks together.
-    pub fn read(&self, block: u64, buffers: &mut [&mut [u8]]) -> Result<(), DiskError> {
-        let total = self.check(block, buffers.iter().map(|piece| piece.len() as u64).sum())?;
-        if total <= MAXIMUM_TRANSFER && buffers.len() <= MAXIMUM_PIECES {
-            return self.transfer(block, total, Data::FromTarget(buffers));
-        }
-        let mut block = block;
-        let mut rest = buffers.iter_mut().map(|piece| &mut **piece);
-        let mut piece: &mut [u8] = &mut [];
-        let mut part: Vec<&mut [u8]> = Vec::with_capacity(MAXIMUM_PIECES);
+    /// Reads blocks from `block` on into `buffers`, which are a whole number of blocks together. `meanwhile` runs once,
+    /// while the command is in flight or where there is none.
+    pub fn read(
+        &self,
+        block: u64,
+        buffers: &mut [&mut [u8]],
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<(), DiskError> {
+        let mut meanwhile = Some(meanwhile);
+        let total = self.check(block, buffers.iter().map(|piece| piece.len() as u64).sum());
+        let result = total.and_then(|total| {
+            if total <= MAXIMUM_TRANSFER && buffers.len() <= MAXIMUM_PIECES {
+                return self.transfer(block, total, Data::FromTarget(buffers), &mut meanwhile);
+            }
+            let pieces = buffers.iter_mut().map(|piece| &mut **piece);
+            self.in_parts(block, pieces, |block, bytes, part| {
+                self.transfer(block, bytes, Data::FromTarget(part), &mut meanwhile)
+            })
+        });
+        run_now(&mut meanwhile);
+        result
+    }
+
+    /// Writes blocks from `block` on out of `buffers`; as [`read`](Self::read).
+    pub fn write(&self, block: u64, buffers: &[&[u8]], meanwhile: &mut dyn FnMut()) -> Result<(), DiskError> {
+        let mut meanwhile = Some(meanwhile);
+        let total = self.check(block, buffers.iter().map(|piece| piece.len() as u64).sum());
+        let result = total.and_then(|total| {
+            if total <= MAXIMUM_TRANSFER && buffers.len() <= MAXIMUM_PIECES {
+                return self.transfer(block, total, Data::ToTarget(buffers), &mut meanwhile);
+            }
+            self.in_parts(block, buffers.iter().copied(), |block, bytes, part| {
+                self.transfer(block, bytes, Data::ToTarget(part), &mut meanwhile)
+            })
+        });
+        run_now(&mut meanwhile);
+        result
+    }
+
+    /// Runs `transfer` with block, bytes and pieces for one part after the other of a transfer that is more than one
+    /// command can do.
+    fn in_parts<P: Piece>(
+        &self,
+        mut block: u64,
+        mut pieces: impl Iterator<Item = P>,
+        mut transfer: impl FnMut(u64, u64, &mut [P]) -> Result<(), DiskError>,
+    ) -> Result<(), DiskError> {
+        let mut rest: Option<P> = None;
+        let mut part: Vec<P> = Vec::with_capacity(MAXIMUM_PIECES);
         loop {
             let mut bytes = 0;
             part.clear();
             while part.len() < MAXIMUM_PIECES && bytes < MAXIMUM_TRANSFER {
-                if piece.is_empty() {
-                    match rest.next() {
-                        Some(next) => piece = next,
-                        None => break,
-                    }
+                let Some(piece) = rest.take().or_else(|| pieces.next()) else { break };
+                let length = piece.length();
+                if length == 0 {
                     continue;
                 }
-                let room = (MAXIMUM_TRANSFER - bytes) as usize;
-                let take = piece.len().min(room);
+                let take = length.min((MAXIMUM_TRANSFER - bytes) as usize);
                 let take = self.cut(bytes, take, part.len())?;
-                let (head, tail) = core::mem::take(&mut piece).split_at_mut(take);
+                let (head, tail) = piece.cut(take);
+                if take < length {
+                    rest = Some(tail);
+                }
                 part.push(head);
-                piece = tail;
                 bytes += take as u64;
             }
             if bytes == 0 {
                 return Ok(());
             }
-            self.transfer(block, bytes, Data::FromTarget(&mut part))?;
+            transfer(block, bytes, &mut part)?;
             block += bytes / u64::from(self.block_size);
         }
     }
 
-    /// Writes blocks from `block` on out of `buffers`, which are a whole number of blocks together.
-    pub fn write(&self, block: u64, buffers: &[&[u8]]) -> Result<(), DiskError> {
-        let total = self.check(block, buffers.iter().map(|piece| piece.len() as u64).sum())?;
-        if total <= MAXIMUM_TRANSFER && buffers.len() <= MAXIMUM_PIECES {
-            return self.transfer(block, total, Data::ToTarget(buffers));
-        }
-        let mut block = block;
-        let mut rest = buffers.iter();
-        let mut piece: &[u8] = &[];
-        let mut part: Vec<&[u8]> = Vec::with_capacity(MAXIMUM_PIECES);
-        loop {
-            let mut bytes = 0;
-            part.clear();
-            while part.len() < MAXIMUM_PIECES && bytes < MAXIMUM_TRANSFER {
-                if piece.is_empty() {
-                    match rest.next() {
-                        Some(next) => piece = next,
-                        None => break,
-                    }
-                    continue;
-                }
-                let room = (MAXIMUM_TRANSFER - bytes) as usize;
-                let take = piece.len().min(room);
-                let take = self.cut(bytes, take, part.len())?;
-                let (head, tail) = piece.split_at(take);
-                part.push(head);
-                piece = tail;
-                bytes += take as u64;
-            }
-            if bytes == 0 {
-                return Ok(());
-            }
-            self.transfer(block, bytes, Data::ToTarget(&part))?;
-            block += bytes / u64::from(self.block_size);
-        }
-    }
-
-    /// Makes everything written so far lie on the medium (SYNCHRONIZE CACHE).
-    pub fn flush(&self) -> Result<(), DiskError> {
+    /// Makes everything written so far lie on the medium (SYNCHRONIZE CACHE); `meanwhile` as in [`read`](Self::read).
+    pub fn flush(&self, meanwhile: &mut dyn FnMut()) -> Result<(), DiskError> {
         let descriptor = [SYNCHRONIZE_CACHE_10, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        match self.run(&descriptor, &mut Data::None, TIMEOUT_FLUSH) {
+        let mut meanwhile = Some(meanwhile);
+        let result = self.run(&descriptor, &mut Data::None, TIMEOUT_FLUSH, &mut meanwhile);
+        run_now(&mut meanwhile);
+        match result {
             // A disk without a cache need not know the command.
             Err(DiskError::Unsupported) => Ok(()),
             other => other.map(|_| ()),
@@ -366,7 +415,13 @@ impl<T: Transport> Disk<T> {
         }
     }
 
-    fn transfer(&self, block: u64, bytes: u64, mut data: Data<'_, '_>) -> Result<(), DiskError> {
+    fn transfer(
+        &self,
+        block: u64,
+        bytes: u64,
+        mut data: Data<'_, '_>,
+        meanwhile: &mut Meanwhile<'_>,
+    ) -> Result<(), DiskError> {
         let count = (bytes / u64::from(self.block_size)) as u32;
         if count == 0 {
             return Ok(());
@@ -377,12 +432,12 @@ impl<T: Transport> Disk<T> {
             let [b3, b2, b1, b0] = (block as u32).to_be_bytes();
             let code = if write { WRITE_10 } else { READ_10 };
             let descriptor = [code, 0, b3, b2, b1, b0, 0, c1, c0, 0];
-            self.run(&descriptor, &mut data, TIMEOUT_TRANSFER)?
+            self.run(&descriptor, &mut data, TIMEOUT_TRANSFER, meanwhile)?
         } else {
             let code = if write { WRITE_16 } else { READ_16 };
             let mut descriptor = [code, 0, 0, 0, 0, 0, 0, 0, 0, 0, c3, c2, c1, c0, 0, 0];
             descriptor[2..10].copy_from_slice(&block.to_be_bytes());
-            self.run(&descriptor, &mut data, TIMEOUT_TRANSFER)?
+            self.run(&descriptor, &mut data, TIMEOUT_TRANSFER, meanwhile)?
         };
         if u64::from(moved) == bytes { Ok(()) } else { Err(DiskError::Protocol) }
     }
@@ -390,19 +445,25 @@ impl<T: Transport> Disk<T> {
     /// A command with a small answer.
     fn simple(&self, descriptor: &[u8], answer: &mut [u8]) -> Result<u32, DiskError> {
         if answer.is_empty() {
-            return self.run(descriptor, &mut Data::None, TIMEOUT_SHORT);
+            return self.run(descriptor, &mut Data::None, TIMEOUT_SHORT, &mut None);
         }
-        self.run(descriptor, &mut Data::FromTarget(&mut [answer]), TIMEOUT_SHORT)
+        self.run(descriptor, &mut Data::FromTarget(&mut [answer]), TIMEOUT_SHORT, &mut None)
     }
 
     /// Runs a command of a user, after the disk has proved itself where there is doubt.
-    fn run(&self, descriptor: &[u8], data: &mut Data<'_, '_>, timeout: u32) -> Result<u32, DiskError> {
+    fn run(
+        &self,
+        descriptor: &[u8],
+        data: &mut Data<'_, '_>,
+        timeout: u32,
+        meanwhile: &mut Meanwhile<'_>,
+    ) -> Result<u32, DiskError> {
         let mut patience = Patience::new();
         loop {
             if self.block_size != 0 && self.doubt.load(Ordering::Acquire) {
                 self.prove()?;
             }
-            if let Some(moved) = self.attempt(descriptor, data, timeout, &mut patience)? {
+            if let Some(moved) = self.attempt(descriptor, data, timeout, &mut patience, meanwhile)? {
                 return Ok(moved);
             }
         }
@@ -415,16 +476,17 @@ impl<T: Transport> Disk<T> {
         data: &mut Data<'_, '_>,
         timeout: u32,
         patience: &mut Patience,
+        meanwhile: &mut Meanwhile<'_>,
     ) -> Result<Option<u32>, DiskError> {
-        let outcome = execute(
-            &self.transport,
-            self.target,
+        let request = Request {
+            target: self.target,
             descriptor,
-            data,
-            timeout,
-            self.identity.queues,
-            patience.exclusive,
-        );
+            data: data.again(),
+            tagged: self.identity.queues,
+            exclusive: patience.exclusive,
+            timeout_milliseconds: timeout,
+        };
+        let outcome = self.transport.execute(request, &mut || run_now(meanwhile));
         match judge(outcome, data.length(), patience, &self.doubt) {
             Verdict::Done(moved) => Ok(Some(moved)),
             Verdict::Again => Ok(None),
@@ -434,15 +496,15 @@ impl<T: Transport> Disk<T> {
             }
             Verdict::Start => {
                 // START UNIT; its failure shows in the next attempt.
-                execute(
-                    &self.transport,
-                    self.target,
-                    &[START_STOP_UNIT, 0, 0, 0, 1, 0],
-                    &mut Data::None,
-                    TIMEOUT_FLUSH,
-                    self.identity.queues,
-                    false,
-                );
+                let request = Request {
+                    target: self.target,
+                    descriptor: &[START_STOP_UNIT, 0, 0, 0, 1, 0],
+                    data: Data::None,
+                    tagged: self.identity.queues,
+                    exclusive: false,
+                    timeout_milliseconds: TIMEOUT_FLUSH,
+                };
+                self.transport.execute(request, &mut || ());
                 Ok(None)
             }
             Verdict::Failed(error) => Err(error),
@@ -496,7 +558,9 @@ impl<T: Transport> Disk<T> {
         loop {
             let mut pieces = [&mut *answer];
             let mut data = Data::FromTarget(&mut pieces);
-            if let Some(moved) = self.attempt(descriptor, &mut data, TIMEOUT_SHORT, &mut patience)? {
+            if let Some(moved) =
+                self.attempt(descriptor, &mut data, TIMEOUT_SHORT, &mut patience, &mut None)?
+            {
                 return Ok(moved);
             }
         }
@@ -519,23 +583,6 @@ impl<T: Transport> Disk<T> {
             _ => true,
         }
     }
-}
-
-fn execute<T: Transport>(
-    transport: &T,
-    target: u8,
-    descriptor: &[u8],
-    data: &mut Data<'_, '_>,
-    timeout_milliseconds: u32,
-    tagged: bool,
-    exclusive: bool,
-) -> Outcome {
-    let data = match data {
-        Data::None => Data::None,
-        Data::FromTarget(pieces) => Data::FromTarget(pieces),
-        Data::ToTarget(pieces) => Data::ToTarget(pieces),
-    };
-    transport.execute(Request { target, descriptor, data, tagged, exclusive, timeout_milliseconds })
 }
 
 /// Decides about an outcome, and spends patience.
@@ -678,9 +725,15 @@ fn inquiry<T: Transport>(
     loop {
         let length = answer.len() as u64;
         let mut pieces = [&mut *answer];
-        let mut data = Data::FromTarget(&mut pieces);
-        let outcome =
-            execute(transport, target, &descriptor, &mut data, TIMEOUT_SHORT, false, patience.exclusive);
+        let request = Request {
+            target,
+            descriptor: &descriptor,
+            data: Data::FromTarget(&mut pieces),
+            tagged: false,
+            exclusive: patience.exclusive,
+            timeout_milliseconds: TIMEOUT_SHORT,
+        };
+        let outcome = transport.execute(request, &mut || ());
         // An absent target is no reason to ask again.
         if outcome == Outcome::SelectionTimeOut {
             return Err(DiskError::Gone);

@@ -161,7 +161,7 @@ impl Channel {
         self.gone.lock().load(Ordering::Relaxed)
     }
 
-    fn run(&self, command: &Command<'_>) -> Outcome {
+    fn run(&self, command: &Command<'_>, meanwhile: &mut dyn FnMut()) -> Outcome {
         let waiter = Waiter { ended: Event::new(), outcome: Cell::new(Outcome::Disconnected) };
         loop {
             // SAFETY: the caller of `execute` lends the memory until it returns, which is after the completion.
@@ -187,13 +187,14 @@ impl Channel {
             // The channel's task has a new time-out to watch.
             ppc750_nas::interrupts::post(self.event);
         }
+        meanwhile();
         waiter.ended.wait();
         waiter.outcome.get()
     }
 }
 
 impl Transport for &'static Channel {
-    fn execute(&self, request: Request<'_, '_>) -> Outcome {
+    fn execute(&self, request: Request<'_, '_>, meanwhile: &mut dyn FnMut()) -> Outcome {
         let segment = |pointer: *mut u8, length: usize| Segment { pointer, length: length as u32 };
         let mut few = [segment(core::ptr::null_mut(), 0); FEW_PIECES];
         let mut many = Vec::new();
@@ -220,7 +221,7 @@ impl Transport for &'static Channel {
             }
         };
         let segments = few.get(..count).unwrap_or(&many);
-        self.run(&Command {
+        let command = Command {
             target: request.target,
             descriptor: request.descriptor,
             direction,
@@ -228,7 +229,8 @@ impl Transport for &'static Channel {
             tagged: request.tagged,
             exclusive: request.exclusive,
             timeout_milliseconds: request.timeout_milliseconds,
-        })
+        };
+        self.run(&command, meanwhile)
     }
 
     fn pause(&self, milliseconds: u32) {
@@ -252,18 +254,6 @@ unsafe impl Sync for ScsiDisk {}
 unsafe impl Send for ScsiDisk {}
 
 impl ScsiDisk {
-    /// Runs a call unless the disk has left.
-    fn call(
-        &self,
-        what: &str,
-        call: impl FnOnce(&scsi::Disk<&'static Channel>) -> Result<(), DiskError>,
-    ) -> Result<(), DeviceError> {
-        if self.gone.load(Ordering::Relaxed) {
-            return Err(DeviceError::Gone);
-        }
-        self.answer(call(&self.disk), what)
-    }
-
     fn answer(&self, result: Result<(), DiskError>, what: &str) -> Result<(), DeviceError> {
         let Err(error) = result else {
             if self.failing.take().is_some() {
@@ -299,16 +289,23 @@ impl BlockDevice for ScsiDisk {
         self.disk.block_size()
     }
 
-    fn read(&self, block: u64, buffers: &mut [&mut [u8]]) -> Result<(), DeviceError> {
-        self.call("read", |disk| disk.read(block, buffers))
-    }
-
-    fn write(&self, block: u64, buffers: &[&[u8]]) -> Result<(), DeviceError> {
-        self.call("write", |disk| disk.write(block, buffers))
-    }
-
-    fn flush(&self) -> Result<(), DeviceError> {
-        self.call("flush", |disk| disk.flush())
+    fn execute(
+        &self,
+        command: storage::Command<'_, '_>,
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<(), DeviceError> {
+        if self.gone.load(Ordering::Relaxed) {
+            meanwhile();
+            return Err(DeviceError::Gone);
+        }
+        let (result, what) = match command {
+            storage::Command::Read { block, buffers } => (self.disk.read(block, buffers, meanwhile), "read"),
+            storage::Command::Write { block, buffers } => {
+                (self.disk.write(block, buffers, meanwhile), "write")
+            }
+            storage::Command::Flush => (self.disk.flush(meanwhile), "flush"),
+        };
+        self.answer(result, what)
     }
 }
 

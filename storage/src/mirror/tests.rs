@@ -256,3 +256,52 @@ fn mount(device: &Arc<dyn BlockDevice>) -> (crate::Volume<parking_lot::RawMutex>
     let volume = crate::volume::tests::mount_journaled(data.open(device).unwrap(), journal, 2 << 20).unwrap();
     (volume, (data.first, data.blocks))
 }
+
+/// Notes which commands are in flight at once.
+struct Watched {
+    disk: Arc<RamDisk>,
+    in_flight: Arc<AtomicU32>,
+    most: Arc<AtomicU32>,
+}
+
+impl BlockDevice for Watched {
+    fn blocks(&self) -> u64 {
+        self.disk.blocks()
+    }
+
+    fn block_size(&self) -> u32 {
+        self.disk.block_size()
+    }
+
+    fn execute(&self, command: Command<'_, '_>, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError> {
+        let now = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most.fetch_max(now, Ordering::Relaxed);
+        let result = self.disk.execute(command, meanwhile);
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        result
+    }
+}
+
+#[test]
+fn both_disks_write_at_once() {
+    let (in_flight, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let watched = disks().map(|(disk, _)| {
+        Arc::new(Watched { disk, in_flight: in_flight.clone(), most: most.clone() }) as Arc<dyn BlockDevice>
+    });
+    let mirror = TestMirror::create(watched, [7; 16], true).unwrap();
+    most.store(0, Ordering::Relaxed);
+    write(&mirror, 0, 1, 4096).unwrap();
+    assert_eq!(most.swap(0, Ordering::Relaxed), 2);
+    mirror.flush().unwrap();
+    assert_eq!(most.swap(0, Ordering::Relaxed), 2);
+    // And what goes beside a write goes beside both halves of it.
+    let block = mirror.first / 512;
+    let mut beside = Err(DeviceError::Gone);
+    mirror
+        .execute(Command::Write { block, buffers: &[&[1; 512]] }, &mut || {
+            beside = mirror.write(block + 8, &[&[2; 512]]);
+        })
+        .unwrap();
+    assert_eq!(beside, Ok(()));
+    assert_eq!(most.load(Ordering::Relaxed), 4);
+}

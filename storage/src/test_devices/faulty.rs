@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::Generator;
-use crate::{BlockDevice, DeviceError};
+use crate::{BlockDevice, Command, DeviceError};
 
 /// How often a [`FaultyDisk`] fails: once in so many calls; 0 is never.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,20 +76,21 @@ impl BlockDevice for FaultyDisk {
         self.device.block_size()
     }
 
-    fn read(&self, block: u64, buffers: &mut [&mut [u8]]) -> Result<(), DeviceError> {
-        self.fails(|faults| faults.read, DeviceError::Medium)?;
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        self.device.read(block, buffers)
-    }
-
-    fn write(&self, block: u64, buffers: &[&[u8]]) -> Result<(), DeviceError> {
-        self.fails(|faults| faults.write, DeviceError::Failed)?;
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        self.device.write(block, buffers)
-    }
-
-    fn flush(&self) -> Result<(), DeviceError> {
-        self.fails(|faults| faults.flush, DeviceError::Failed)?;
-        self.device.flush()
+    fn execute(&self, command: Command<'_, '_>, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError> {
+        let failed = match &command {
+            Command::Read { .. } => self.fails(|faults| faults.read, DeviceError::Medium),
+            Command::Write { .. } => self.fails(|faults| faults.write, DeviceError::Failed),
+            Command::Flush => self.fails(|faults| faults.flush, DeviceError::Failed),
+        };
+        if failed.is_err() {
+            meanwhile();
+            return failed;
+        }
+        match &command {
+            Command::Read { .. } => drop(self.reads.fetch_add(1, Ordering::Relaxed)),
+            Command::Write { .. } => drop(self.writes.fetch_add(1, Ordering::Relaxed)),
+            Command::Flush => (),
+        }
+        self.device.execute(command, meanwhile)
     }
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use crate::{BlockDevice, DeviceError};
+use crate::{BlockDevice, Command, DeviceError};
 
 const CHUNK: u64 = 65536;
 
@@ -91,15 +91,32 @@ impl RamDisk {
         }
     }
 
-    fn check(&self, block: u64, bytes: usize) -> Result<u64, DeviceError> {
+    fn carry_out(&self, command: Command<'_, '_>) -> Result<(), DeviceError> {
         let size = u64::from(self.block_size);
-        if bytes as u64 % size != 0 {
+        let Some((block, bytes)) = command.range() else { return Ok(()) };
+        if bytes % size != 0 {
             return Err(DeviceError::Misaligned);
         }
-        match block.checked_add(bytes as u64 / size) {
-            Some(end) if end <= self.blocks => Ok(block * size),
-            _ => Err(DeviceError::OutOfRange),
+        if block.checked_add(bytes / size).is_none_or(|end| end > self.blocks) {
+            return Err(DeviceError::OutOfRange);
         }
+        let mut offset = block * size;
+        match command {
+            Command::Read { buffers, .. } => {
+                for buffer in buffers {
+                    self.peek(offset, buffer);
+                    offset += buffer.len() as u64;
+                }
+            }
+            Command::Write { buffers, .. } => {
+                for buffer in buffers {
+                    self.poke(offset, buffer);
+                    offset += buffer.len() as u64;
+                }
+            }
+            Command::Flush => (),
+        }
+        Ok(())
     }
 }
 
@@ -112,25 +129,9 @@ impl BlockDevice for RamDisk {
         self.block_size
     }
 
-    fn read(&self, block: u64, buffers: &mut [&mut [u8]]) -> Result<(), DeviceError> {
-        let mut offset = self.check(block, buffers.iter().map(|buffer| buffer.len()).sum())?;
-        for buffer in buffers {
-            self.peek(offset, buffer);
-            offset += buffer.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn write(&self, block: u64, buffers: &[&[u8]]) -> Result<(), DeviceError> {
-        let mut offset = self.check(block, buffers.iter().map(|buffer| buffer.len()).sum())?;
-        for buffer in buffers {
-            self.poke(offset, buffer);
-            offset += buffer.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), DeviceError> {
-        Ok(())
+    fn execute(&self, command: Command<'_, '_>, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError> {
+        let result = self.carry_out(command);
+        meanwhile();
+        result
     }
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use std::sync::Mutex;
 
 use super::{Generator, RamDisk};
-use crate::{BlockDevice, DeviceError};
+use crate::{BlockDevice, Command, DeviceError};
 
 /// One recorded call.
 #[derive(Clone, Debug)]
@@ -103,19 +103,22 @@ impl BlockDevice for Recorder {
         self.disk.block_size()
     }
 
-    fn read(&self, block: u64, buffers: &mut [&mut [u8]]) -> Result<(), DeviceError> {
-        self.disk.read(block, buffers)
-    }
-
-    fn write(&self, block: u64, buffers: &[&[u8]]) -> Result<(), DeviceError> {
-        self.disk.write(block, buffers)?;
-        let offset = block * u64::from(self.block_size());
-        self.events.lock().unwrap().push(Event::Write(offset, buffers.concat()));
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), DeviceError> {
-        self.events.lock().unwrap().push(Event::Flush);
-        Ok(())
+    fn execute(&self, command: Command<'_, '_>, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError> {
+        match command {
+            Command::Read { .. } => self.disk.execute(command, meanwhile),
+            Command::Write { block, buffers } => {
+                // A flush that runs beside a write does not cover it.
+                meanwhile();
+                self.disk.write(block, buffers)?;
+                let offset = block * u64::from(self.block_size());
+                self.events.lock().unwrap().push(Event::Write(offset, buffers.concat()));
+                Ok(())
+            }
+            Command::Flush => {
+                self.events.lock().unwrap().push(Event::Flush);
+                meanwhile();
+                Ok(())
+            }
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Disks over the adapter over the fake chip.
 
 use super::super::fake::{FakeChip, FakeDisk, FakeMemory, Fault};
-use super::super::{Adapter, Command, Configuration, Direction, Segment, SubmitError};
+use super::super::{Adapter, Command, Configuration, Direction, Segment, SubmitError, Tag};
 use super::*;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 
 /// A transport whose waiting is the passing of fake time.
 struct Channel {
@@ -11,10 +12,11 @@ struct Channel {
     adapter: RefCell<Adapter<FakeChip, FakeMemory>>,
     now: Cell<u64>,
     paused: Cell<u64>,
+    ended: RefCell<HashMap<Tag, Outcome>>,
 }
 
 impl Transport for &Channel {
-    fn execute(&self, request: Request<'_, '_>) -> Outcome {
+    fn execute(&self, request: Request<'_, '_>, meanwhile: &mut dyn FnMut()) -> Outcome {
         let (direction, segments): (_, Vec<Segment>) = match request.data {
             Data::None => (Direction::None, Vec::new()),
             Data::FromTarget(pieces) => (
@@ -41,20 +43,19 @@ impl Transport for &Channel {
             exclusive: request.exclusive,
             timeout_milliseconds: request.timeout_milliseconds,
         };
-        let mut adapter = self.adapter.borrow_mut();
         // SAFETY: the request's slices are borrowed until this function returns, after the completion.
-        let submitted = unsafe { adapter.submit(self.now.get(), &command) };
+        let submitted = unsafe { self.adapter.borrow_mut().submit(self.now.get(), &command) };
         assert_ne!(submitted, Err(SubmitError::Busy));
         let tag = submitted.unwrap();
-        let mut outcome = None;
+        meanwhile();
         for _ in 0..1000 {
+            let mut adapter = self.adapter.borrow_mut();
             self.chip.tick();
             adapter.port().acknowledge();
             adapter.service(self.now.get(), &mut |completion| {
-                assert_eq!(completion.tag, tag);
-                outcome = Some(completion.outcome);
+                self.ended.borrow_mut().insert(completion.tag, completion.outcome);
             });
-            if let Some(outcome) = outcome {
+            if let Some(outcome) = self.ended.borrow_mut().remove(&tag) {
                 return outcome;
             }
             let (now, deadline) = (self.now.get(), adapter.deadline().unwrap_or(u64::MAX));
@@ -79,6 +80,7 @@ fn channel() -> Channel {
         chip,
         now: Cell::new(0),
         paused: Cell::new(0),
+        ended: RefCell::default(),
     }
 }
 
@@ -99,13 +101,35 @@ fn attaches_reads_writes_and_flushes() {
     assert_eq!((disk.blocks(), disk.block_size()), (4096, 512));
 
     let data: Vec<u8> = (0..4096).map(|index| (index * 13) as u8).collect();
-    disk.write(9, &[&data[..1000], &data[1000..]]).unwrap();
-    disk.flush().unwrap();
+    disk.write(9, &[&data[..1000], &data[1000..]], &mut || ()).unwrap();
+    disk.flush(&mut || ()).unwrap();
     let mut first = vec![0; 3000];
     let mut second = vec![0; 1096];
-    disk.read(9, &mut [&mut first, &mut second]).unwrap();
+    disk.read(9, &mut [&mut first, &mut second], &mut || ()).unwrap();
     first.extend(second);
     assert_eq!(first, data);
+}
+
+#[test]
+fn one_command_goes_while_another_is_in_flight() {
+    let channel = channel();
+    let disk = Disk::attach(&channel, 2).unwrap();
+    let (mut first, mut second, mut inner) = (vec![0; 512], vec![0; 512], None);
+    let outer = disk.read(1, &mut [&mut first], &mut || {
+        assert!(channel.adapter.borrow().deadline().is_some());
+        inner = Some(disk.read(2, &mut [&mut second], &mut || ()));
+    });
+    assert_eq!((outer, inner), (Ok(()), Some(Ok(()))));
+    let expected = channel.chip.with_disk(2, |disk| disk.data[512..1536].to_vec());
+    assert_eq!([first, second].concat(), expected);
+    // It has its turn just once, also when the command fails, is tried again, or is none.
+    let mut turns = 0;
+    for (block, result) in [(1, Ok(())), (4096, Err(DiskError::OutOfRange))] {
+        fault(&channel, Fault::CheckCondition(0x6, 0x29, 0));
+        let answer = disk.write(block, &[&[7; 512]], &mut || turns += 1);
+        assert_eq!(answer, result);
+    }
+    assert_eq!(turns, 2);
 }
 
 #[test]
@@ -124,7 +148,7 @@ fn long_transfers_become_several_commands() {
     let blocks = 2600;
     let mut whole = vec![0; blocks * 512];
     channel.chip.with_disk(2, |disk| disk.commands.clear());
-    disk.read(100, &mut [&mut whole]).unwrap();
+    disk.read(100, &mut [&mut whole], &mut || ()).unwrap();
     let expected = channel.chip.with_disk(2, |disk| disk.data[100 * 512..][..blocks * 512].to_vec());
     assert!(whole == expected);
     let codes = channel.chip.with_disk(2, |disk| disk.commands.clone());
@@ -134,10 +158,10 @@ fn long_transfers_become_several_commands() {
     let mut pieces: Vec<Vec<u8>> = (0..512).map(|_| vec![0; 700]).collect();
     pieces.push(vec![0; 512 * 701 - 512 * 700]);
     let mut slices: Vec<&mut [u8]> = pieces.iter_mut().map(|piece| &mut piece[..]).collect();
-    disk.read(100, &mut slices).unwrap();
+    disk.read(100, &mut slices, &mut || ()).unwrap();
     assert!(pieces.concat() == expected[..512 * 701]);
     let copy: Vec<&[u8]> = pieces.iter().map(|piece| &piece[..]).collect();
-    disk.write(0, &copy).unwrap();
+    disk.write(0, &copy, &mut || ()).unwrap();
     let written = channel.chip.with_disk(2, |disk| disk.data[..512 * 701].to_vec());
     assert!(written == expected[..512 * 701]);
 }
@@ -148,10 +172,10 @@ fn ranges_are_checked() {
     let disk = Disk::attach(&channel, 2).unwrap();
     let mut buffer = vec![0; 1024];
     for block in [4095, 4096, u64::MAX] {
-        let result = disk.read(block, &mut [&mut buffer]);
+        let result = disk.read(block, &mut [&mut buffer], &mut || ());
         assert_eq!(result, Err(DiskError::OutOfRange));
     }
-    let result = disk.write(0, &[&buffer[..100]]);
+    let result = disk.write(0, &[&buffer[..100]], &mut || ());
     assert_eq!(result, Err(DiskError::Unsupported));
 }
 
@@ -163,8 +187,8 @@ fn a_huge_disk_is_addressed_by_16_byte_commands() {
     assert_eq!(disk.blocks(), 0x1_0000_0001);
     let mut buffer = vec![0; 512];
     channel.chip.with_disk(2, |disk| disk.commands.clear());
-    disk.read(0xFFFF_FFFF, &mut [&mut buffer]).unwrap();
-    disk.read(0x1_0000_0000, &mut [&mut buffer]).unwrap();
+    disk.read(0xFFFF_FFFF, &mut [&mut buffer], &mut || ()).unwrap();
+    disk.read(0x1_0000_0000, &mut [&mut buffer], &mut || ()).unwrap();
     let codes = channel.chip.with_disk(2, |disk| disk.commands.clone());
     assert_eq!(codes, [0x28, 0x88]);
 }
@@ -200,7 +224,7 @@ fn passing_trouble_is_not_noticed_above() {
     ] {
         fault(&channel, trouble.clone());
         buffer.fill(0xFF);
-        let result = disk.read(0, &mut [&mut buffer]);
+        let result = disk.read(0, &mut [&mut buffer], &mut || ());
         assert_eq!(result, Ok(()), "{trouble:?}");
         assert_eq!(buffer, expected, "{trouble:?}");
     }
@@ -222,14 +246,14 @@ fn lasting_trouble_has_its_names() {
         for _ in 0..times {
             fault(&channel, trouble.clone());
         }
-        let result = disk.read(0, &mut [&mut buffer]);
+        let result = disk.read(0, &mut [&mut buffer], &mut || ());
         assert_eq!(result, Err(error), "{trouble:?}");
     }
     channel.chip.with_disk(2, |disk| disk.bad_block = Some(3));
-    let result = disk.read(0, &mut [&mut buffer]);
+    let result = disk.read(0, &mut [&mut buffer], &mut || ());
     assert_eq!(result, Err(DiskError::Medium { block: Some(3) }));
     channel.chip.with_disk(2, |disk| disk.bad_block = None);
-    assert_eq!(disk.read(0, &mut [&mut buffer]), Ok(()));
+    assert_eq!(disk.read(0, &mut [&mut buffer], &mut || ()), Ok(()));
 }
 
 #[test]
@@ -238,19 +262,19 @@ fn a_pulled_disk_is_gone_until_the_same_one_returns() {
     let disk = Disk::attach(&channel, 2).unwrap();
     let mut buffer = vec![0; 512];
     let mut pulled = channel.chip.chip().pull(2).unwrap();
-    assert_eq!(disk.read(0, &mut [&mut buffer]), Err(DiskError::Gone));
-    assert_eq!(disk.write(0, &[&buffer]), Err(DiskError::Gone));
-    assert_eq!(disk.flush(), Err(DiskError::Gone));
+    assert_eq!(disk.read(0, &mut [&mut buffer], &mut || ()), Err(DiskError::Gone));
+    assert_eq!(disk.write(0, &[&buffer], &mut || ()), Err(DiskError::Gone));
+    assert_eq!(disk.flush(&mut || ()), Err(DiskError::Gone));
 
     let mut other = FakeDisk::new(4096);
     other.serial = "another".into();
     channel.chip.chip().disks[2] = Some(other);
-    assert_eq!(disk.write(0, &[&buffer]), Err(DiskError::Changed));
+    assert_eq!(disk.write(0, &[&buffer], &mut || ()), Err(DiskError::Changed));
     channel.chip.chip().pull(2);
 
     pulled.unit_attention = Some((0x29, 0));
     channel.chip.chip().disks[2] = Some(pulled);
-    assert_eq!(disk.read(0, &mut [&mut buffer]), Ok(()));
+    assert_eq!(disk.read(0, &mut [&mut buffer], &mut || ()), Ok(()));
 }
 
 #[test]
