@@ -4,7 +4,8 @@ use std::vec::Vec;
 use super::*;
 use crate::partition::{FileSystem, Role, Scheme};
 use crate::test_devices::RamDisk;
-use crate::volume::tests::{assert_sound, check};
+use crate::test_devices::judge::check;
+use crate::volume::tests::assert_sound;
 
 fn options(kind: Kind) -> Options {
     Options { kind, label: "NAS DISK".encode_utf16().collect(), unique: [0xA7; 16], cluster: None }

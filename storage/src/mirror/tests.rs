@@ -3,8 +3,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
-use crate::format::{Kind, Options};
-use crate::test_devices::{Faults, FaultyDisk, Generator, RamDisk, Recorder};
+use crate::test_devices::{Faults, FaultyDisk, Generator, RamDisk};
 
 type TestMirror = Mirror<parking_lot::RawMutex>;
 
@@ -194,67 +193,6 @@ fn random_failures_never_reach_the_reader() {
             }
         }
     }
-}
-
-#[test]
-fn after_a_power_cut_the_halves_are_equal_and_the_volume_whole() {
-    let options = Options { kind: Kind::Exfat, label: vec![], unique: [3; 16], cluster: Some(4096) };
-    for seed in 0..if cfg!(target_endian = "big") { 3u64 } else { 12 } {
-        let mut random = Generator::new(seed);
-        let bare = disks();
-        let setup: Arc<dyn BlockDevice> =
-            Arc::new(TestMirror::create(devices(&bare), [7; 16], true).unwrap());
-        crate::format::data_partition(&setup, &options).unwrap();
-        drop(setup);
-        let recorders = [&bare[0], &bare[1]].map(|disk| Recorder::new(disk.0.duplicate()));
-        let both: [Option<Arc<dyn BlockDevice>>; 2] =
-            [Some(recorders[0].clone()), Some(recorders[1].clone())];
-        let mirror: Arc<dyn BlockDevice> = Arc::new(TestMirror::assemble(both).unwrap());
-        let (volume, _) = mount(&mirror);
-        for number in 0..20 {
-            let path: Vec<u16> = std::format!("file {number}").encode_utf16().collect();
-            let attributes = crate::volume::FileAttributes(0);
-            let node = volume.create(&path, crate::volume::NodeKind::File, attributes).unwrap();
-            volume.write(node, 0, &vec![number; 30_000]).unwrap();
-            if number % 3 == 0 {
-                volume.flush(node).unwrap();
-                recorders.iter().for_each(|recorder| recorder.mark(u64::from(number) + 1));
-            }
-            volume.close(node).unwrap();
-        }
-        // Each disk stops at its own moment, near the other's.
-        let events = recorders[0].events().min(recorders[1].events()) as u64;
-        let at = random.below(events + 1);
-        let cuts = [0, 1].map(|disk| recorders[disk].cut((at + random.below(2)) as usize, &mut random));
-        let mark = cuts[0].1.unwrap_or(0).min(cuts[1].1.unwrap_or(0));
-        let cut = cuts.map(|(disk, _)| Arc::new(disk));
-        let both: [Option<Arc<dyn BlockDevice>>; 2] = [Some(cut[0].clone()), Some(cut[1].clone())];
-        let mirror = Arc::new(TestMirror::assemble(both).unwrap());
-        while !mirror.resync().unwrap() {}
-        let device: Arc<dyn BlockDevice> = mirror.clone();
-        let (volume, data) = mount(&device);
-        for number in (0..20u8).filter(|number| number % 3 == 0 && u64::from(*number) < mark) {
-            let path: Vec<u16> = std::format!("file {number}").encode_utf16().collect();
-            let node = volume.open(&path).unwrap();
-            assert_eq!(volume.read(node, 0, 40_000).unwrap().to_vec(), vec![number; 30_000]);
-            volume.close(node).unwrap();
-        }
-        volume.unmount().unwrap();
-        let halves =
-            cut.each_ref().map(|disk| disk.image()[mirror.first as usize..mirror.end as usize].to_vec());
-        assert!(halves[0] == halves[1]);
-        let image = cut[1].image();
-        let part = &image[data.0 as usize * 512..(data.0 + data.1) as usize * 512];
-        crate::volume::tests::assert_sound(&RamDisk::from_image(part), Kind::Exfat);
-    }
-}
-
-fn mount(device: &Arc<dyn BlockDevice>) -> (crate::Volume<parking_lot::RawMutex>, (u64, u64)) {
-    let layout = Layout::read(&**device).unwrap();
-    let data = layout.data().unwrap();
-    let journal = layout.journal(device);
-    let volume = crate::volume::tests::mount_journaled(data.open(device).unwrap(), journal, 2 << 20).unwrap();
-    (volume, (data.first, data.blocks))
 }
 
 /// Notes which commands are in flight at once.

@@ -49,6 +49,11 @@ impl FaultyDisk {
         self.pulled.store(pulled, Ordering::Relaxed);
     }
 
+    /// Whether it is away.
+    pub fn is_pulled(&self) -> bool {
+        self.pulled.load(Ordering::Relaxed)
+    }
+
     /// Read and write commands so far.
     pub fn commands(&self) -> (u32, u32) {
         (self.reads.load(Ordering::Relaxed), self.writes.load(Ordering::Relaxed))

@@ -1,12 +1,16 @@
-//! Disks for tests and simulation: in memory, and with seeded faults. Needs `std`.
+//! Disks for tests and simulation: in memory, with seeded faults, with a cache that a power cut empties; and who works
+//! on them and judges what is left. Needs `std`.
 
 mod faulty;
+pub mod judge;
+pub mod oracle;
+mod power;
 mod ram_disk;
-mod recorder;
+pub mod workload;
 
 pub use faulty::{Faults, FaultyDisk};
+pub use power::{Medium, PowerLog, Recorder};
 pub use ram_disk::RamDisk;
-pub use recorder::{Event, Recorder};
 
 /// A small seeded generator (splitmix64): the same seed gives the same numbers on every machine.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! A disk in memory that takes room only for what was written.
 
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,11 +9,11 @@ use crate::{BlockDevice, Command, DeviceError};
 
 const CHUNK: u64 = 65536;
 
-/// A disk in memory, sparse: chunks never written read as zeros and take no room.
+/// A disk in memory, sparse: chunks never written read as zeros and take no room. Duplicates share what is equal.
 pub struct RamDisk {
     blocks: u64,
     block_size: u32,
-    chunks: Mutex<BTreeMap<u64, Box<[u8]>>>,
+    chunks: Mutex<BTreeMap<u64, Arc<[u8]>>>,
 }
 
 impl RamDisk {
@@ -82,10 +82,8 @@ impl RamDisk {
         while !bytes.is_empty() {
             let within = (offset % CHUNK) as usize;
             let length = bytes.len().min(CHUNK as usize - within);
-            let chunk = chunks
-                .entry(offset / CHUNK)
-                .or_insert_with(|| std::vec![0; CHUNK as usize].into_boxed_slice());
-            chunk[within..][..length].copy_from_slice(&bytes[..length]);
+            let chunk = chunks.entry(offset / CHUNK).or_insert_with(|| std::vec![0; CHUNK as usize].into());
+            Arc::make_mut(chunk)[within..][..length].copy_from_slice(&bytes[..length]);
             bytes = &bytes[length..];
             offset += length as u64;
         }

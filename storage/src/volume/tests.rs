@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::format;
-use std::path::PathBuf;
 use std::process::Command;
 use std::string::{String, ToString};
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::format::{Kind, Options};
-use crate::test_devices::{Faults, FaultyDisk, Generator, RamDisk};
+use crate::test_devices::{Faults, FaultyDisk, Generator, RamDisk, judge};
 
 type Lock = parking_lot::RawMutex;
 
@@ -58,42 +57,9 @@ pub(crate) fn mount_journaled(
     Volume::mount_journaled(Arc::new(Cache::new(cache)), disk, journal, clock(), false)
 }
 
-/// Writes the disk to a (sparse) file and runs a foreign checker over it. `None` if the checker is not installed.
-pub(crate) fn check(disk: &RamDisk, program: &str, arguments: &[&str]) -> Option<Result<(), String>> {
-    use std::io::{Seek, SeekFrom, Write};
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path: PathBuf = std::env::temp_dir().join(format!("storage-{}-{number}.img", std::process::id()));
-    let mut file = std::fs::File::create(&path).unwrap();
-    file.set_len(disk.bytes()).unwrap();
-    disk.for_each_chunk(|offset, bytes| {
-        file.seek(SeekFrom::Start(offset)).unwrap();
-        file.write_all(bytes).unwrap();
-    });
-    drop(file);
-    // Looked for by its file: under qemu-user, starting what is not there is not an error.
-    let output = ["/usr/sbin/", "/sbin/", "/usr/bin/", "/usr/local/sbin/"]
-        .iter()
-        .map(|place| format!("{place}{program}"))
-        .find(|program| std::path::Path::new(program).exists())
-        .and_then(|program| Command::new(program).args(arguments).arg(&path).output().ok());
-    std::fs::remove_file(&path).unwrap();
-    let Some(output) = output else {
-        std::eprintln!("{program} is not installed: not judged by it");
-        return None;
-    };
-    let text =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    Some(if output.status.success() { Ok(()) } else { Err(text) })
-}
-
 /// The volume is sound in the eyes of fsck.
 pub(crate) fn assert_sound(disk: &RamDisk, kind: Kind) {
-    let verdict = match kind {
-        Kind::Exfat => check(disk, "fsck.exfat", &["-n"]),
-        _ => check(disk, "fsck.fat", &["-n"]),
-    };
-    if let Some(Err(text)) = verdict {
+    if let Err(text) = judge::fsck(disk, kind) {
         panic!("{text}");
     }
 }
