@@ -118,6 +118,15 @@ impl Authenticator {
         self.arrived.signal();
     }
 
+    /// Calls `visit` with each account.
+    pub fn visit_accounts(&self, visit: &mut dyn FnMut(smb::environment::Account<'_>)) {
+        let accounts = self.accounts.borrow().clone();
+        for (name, account) in &accounts.accounts {
+            let user = UserId(account.number.0);
+            visit(smb::environment::Account { user, name, disabled: account.flags.disabled });
+        }
+    }
+
     /// The task.
     pub fn run(&self) {
         let mut back_off = BackOff::new(self.entropy.next_u64());

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use smb::ConnectionId;
-use smb::environment::{Authentication, Environment, ExchangeId};
+use smb::environment::{Account, Authentication, Environment, ExchangeId};
 use smb::fscc::FileTime;
 
 use crate::authenticator::Authenticator;
@@ -54,5 +54,9 @@ impl Environment for ApplianceEnvironment {
 
     fn abandon_authentication(&self, exchange: ExchangeId) {
         self.authenticator.abandon(exchange.0);
+    }
+
+    fn visit_accounts(&self, visit: &mut dyn FnMut(Account<'_>)) {
+        self.authenticator.visit_accounts(visit);
     }
 }

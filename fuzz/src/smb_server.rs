@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use smb::crypto::{Cipher, KeyDerivation, PreauthenticationHash, SessionKeys, SigningAlgorithm};
-use smb::environment::{Authentication, Environment, ExchangeId, Identity, UserId, Volume};
+use smb::environment::{Account, Authentication, Environment, ExchangeId, Identity, UserId, Volume};
 use smb::fscc::FileTime;
 use smb::memory::MemoryVolume;
 use smb::status::NtStatus;
@@ -106,6 +106,12 @@ impl Environment for World {
     }
 
     fn abandon_authentication(&self, _: ExchangeId) {}
+
+    fn visit_accounts(&self, visit: &mut dyn FnMut(Account<'_>)) {
+        for (number, name) in [(1, "administrator"), (2, "user")] {
+            visit(Account { user: UserId(number), name, disabled: number == 2 });
+        }
+    }
 }
 
 fn clock() -> FileTime {

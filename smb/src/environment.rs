@@ -34,6 +34,20 @@ pub trait Environment {
 
     /// The exchange will not be continued (connection gone, session expired): forget its state.
     fn abandon_authentication(&self, exchange: ExchangeId);
+
+    /// Calls `visit` with each account that clients may learn of: they turn names into security identifiers and back.
+    fn visit_accounts(&self, visit: &mut dyn FnMut(Account<'_>));
+}
+
+/// An account as clients may learn of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account<'a> {
+    /// Its number, from which its security identifier is made.
+    pub user: UserId,
+    /// Its name.
+    pub name: &'a str,
+    /// May not log on.
+    pub disabled: bool,
 }
 
 /// Names one log-on in progress. Unique among those in progress: a generation-checked arena id in raw form.

@@ -140,6 +140,7 @@ impl Bench {
             ("smbprotocol", 4),
             ("impacket", 3),
             ("pysmb", 2),
+            ("rpc", 3),
             ("parallel", 6),
             ("hostile", 8),
         ] {

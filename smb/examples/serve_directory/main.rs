@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use smb::environment::{Authentication, Environment, ExchangeId, Identity, UserId};
+use smb::environment::{Account, Authentication, Environment, ExchangeId, Identity, UserId};
 use smb::fscc::FileTime;
 use smb::memory::MemoryVolume;
 use smb::status::NtStatus;
@@ -146,6 +146,12 @@ impl Environment for Host {
 
     fn abandon_authentication(&self, exchange: ExchangeId) {
         self.exchanges.lock().unwrap().remove(&exchange);
+    }
+
+    fn visit_accounts(&self, visit: &mut dyn FnMut(Account<'_>)) {
+        for (number, (name, _)) in self.accounts.0.iter().enumerate() {
+            visit(Account { user: UserId(number as u16 + 1), name, disabled: false });
+        }
     }
 }
 

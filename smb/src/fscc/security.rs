@@ -3,7 +3,7 @@
 use bitflags::bitflags;
 
 use crate::fscc::AccessMask;
-use crate::reader::Writer;
+use crate::reader::{Malformed, Reader, Writer};
 
 bitflags! {
     /// Which parts of a security descriptor are meant (MS-DTYP 2.4.7).
@@ -22,28 +22,90 @@ bitflags! {
     }
 }
 
-/// A security identifier with up to five sub-authorities (MS-DTYP 2.4.2).
+/// A security identifier (MS-DTYP 2.4.2). What lies beyond `count` in `subauthorities` is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sid {
-    authority: u8,
-    subauthorities: [u32; 5],
+    authority: u64,
+    subauthorities: [u32; Sid::MAXIMUM],
     count: u8,
 }
 
 impl Sid {
+    /// Sub-authorities that there can be.
+    const MAXIMUM: usize = 15;
+
     /// S-1-1-0: everyone.
-    pub const EVERYONE: Sid = Sid { authority: 1, subauthorities: [0; 5], count: 1 };
+    pub const EVERYONE: Sid = Sid::new(1, &[0]);
+
+    /// S-1-5-32: what every machine has of aliases.
+    pub const BUILTIN: Sid = Sid::new(5, &[32]);
 
     /// S-1-5-32-544: the administrators of the machine.
-    pub const ADMINISTRATORS: Sid = Sid { authority: 5, subauthorities: [32, 544, 0, 0, 0], count: 2 };
+    pub const ADMINISTRATORS: Sid = Sid::new(5, &[32, 544]);
 
     /// S-1-5-32-545: the users of the machine.
-    pub const USERS: Sid = Sid { authority: 5, subauthorities: [32, 545, 0, 0, 0], count: 2 };
+    pub const USERS: Sid = Sid::new(5, &[32, 545]);
+
+    /// The relative identifier of the machine's account 0; the others follow.
+    const FIRST_ACCOUNT: u32 = 1000;
+
+    /// S-1-authority-subauthorities...; those beyond the fifteenth are left out.
+    pub const fn new(authority: u64, subauthorities: &[u32]) -> Sid {
+        let mut sid = Sid { authority, subauthorities: [0; Sid::MAXIMUM], count: 0 };
+        let mut rest = subauthorities;
+        while let [first, more @ ..] = rest
+            && (sid.count as usize) < Sid::MAXIMUM
+        {
+            sid.subauthorities[sid.count as usize] = *first;
+            sid.count += 1;
+            rest = more;
+        }
+        sid
+    }
+
+    /// S-1-5-21-a-b-c: the accounts of the machine whose three numbers are given.
+    pub const fn machine(machine: [u32; 3]) -> Sid {
+        let [a, b, c] = machine;
+        Sid::new(5, &[21, a, b, c])
+    }
+
+    /// The relative identifier of the machine's account `user`.
+    pub const fn account_identifier(user: u16) -> u32 {
+        Sid::FIRST_ACCOUNT + user as u32
+    }
 
     /// S-1-5-21-a-b-c-(1000 + user): an account of the machine whose three numbers are given.
     pub const fn account(machine: [u32; 3], user: u16) -> Sid {
         let [a, b, c] = machine;
-        Sid { authority: 5, subauthorities: [21, a, b, c, 1000 + user as u32], count: 5 }
+        Sid::new(5, &[21, a, b, c, Sid::account_identifier(user)])
+    }
+
+    /// The identifier with one more sub-authority; the same where there is no room for it.
+    pub fn child(&self, relative: u32) -> Sid {
+        let mut child = *self;
+        if let Some(last) = child.subauthorities.get_mut(usize::from(self.count)) {
+            *last = relative;
+            child.count += 1;
+        }
+        child
+    }
+
+    /// The identifier without its last sub-authority, and that; `None` where there is none.
+    pub fn split(&self) -> Option<(Sid, u32)> {
+        let mut parent = *self;
+        parent.count = self.count.checked_sub(1)?;
+        let last = core::mem::take(parent.subauthorities.get_mut(usize::from(parent.count))?);
+        Some((parent, last))
+    }
+
+    /// Its sub-authorities.
+    pub fn subauthorities(&self) -> &[u32] {
+        self.subauthorities.get(..usize::from(self.count)).unwrap_or(&[])
+    }
+
+    /// The number before them.
+    pub const fn authority(&self) -> u64 {
+        self.authority
     }
 
     /// Bytes on the wire.
@@ -56,11 +118,28 @@ impl Sid {
         writer.u8(1);
         writer.u8(self.count);
         // The authority is six bytes, big-endian.
-        writer.zeros(5);
-        writer.u8(self.authority);
-        for subauthority in self.subauthorities.iter().take(usize::from(self.count)) {
+        let [_, _, authority @ ..] = self.authority.to_be_bytes();
+        writer.bytes(&authority);
+        for subauthority in self.subauthorities() {
             writer.u32(*subauthority);
         }
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// Cut short, of another revision, or with more than fifteen sub-authorities.
+    pub fn parse(reader: &mut Reader<'_>) -> Result<Sid, Malformed> {
+        let [revision, count] = reader.array::<2>()?;
+        let [a, b, c, d, e, f] = reader.array::<6>()?;
+        let mut sid = Sid::new(u64::from_be_bytes([0, 0, a, b, c, d, e, f]), &[]);
+        if revision != 1 || usize::from(count) > Sid::MAXIMUM {
+            return Err(Malformed);
+        }
+        for _ in 0..count {
+            sid = sid.child(reader.u32()?);
+        }
+        Ok(sid)
     }
 }
 
@@ -150,6 +229,26 @@ mod tests {
         header[0] = 1;
         header[3] = 0x80;
         assert_eq!(emit(SecurityInformation::empty()), header);
+    }
+
+    #[test]
+    fn identifiers_are_read_as_written() {
+        let long = Sid::new(0x0102_0304_0506, &[7; 20]);
+        assert_eq!(long.subauthorities(), [7; 15]);
+        assert_eq!(long.child(1), long);
+        for sid in [Sid::EVERYONE, Sid::account([1, u32::MAX, 3], 4), long, Sid::new(5, &[])] {
+            let mut out = Vec::new();
+            sid.emit(&mut Writer::new(&mut out));
+            assert_eq!(out.len(), sid.size());
+            assert_eq!(Sid::parse(&mut Reader::new(&out)), Ok(sid));
+            assert_eq!(Sid::parse(&mut Reader::new(&out[..out.len() - 1])), Err(Malformed));
+            assert_eq!(sid.split().map(|(parent, last)| parent.child(last)), sid.split().map(|_| sid));
+        }
+        let mut many = [1; 100];
+        many[1] = 16;
+        assert_eq!(Sid::parse(&mut Reader::new(&many)), Err(Malformed));
+        assert_eq!(Sid::ADMINISTRATORS.split(), Some((Sid::BUILTIN, 544)));
+        assert_eq!(Sid::machine([1, 2, 3]).child(1004), Sid::account([1, 2, 3], 4));
     }
 
     #[test]

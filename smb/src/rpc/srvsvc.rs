@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::ndr::{NdrReader, NdrWriter};
-use super::{Fault, Machine, ShareEntry};
+use super::{Call, Fault, Machine, ShareEntry};
 
 /// NERR_NetNameNotFound.
 const NAME_NOT_FOUND: u32 = 2310;
@@ -18,14 +18,14 @@ const SERVER_TYPE: u32 = 0x0000_9003;
 /// PLATFORM_ID_NT.
 const PLATFORM: u32 = 500;
 
-pub(super) fn call(operation: u16, stub: &[u8], machine: &Machine) -> Result<Vec<u8>, Fault> {
-    let mut arguments = NdrReader::new(stub);
+pub(super) fn call(operation: u16, call: &mut Call<'_, '_>) -> Result<(), Fault> {
+    let Call { arguments, machine, out, .. } = call;
     match operation {
-        15 | 36 => enumerate_shares(&mut arguments, machine),
-        16 => share_information(&mut arguments, machine),
-        21 => server_information(&mut arguments, machine),
-        28 => Ok(time_of_day(machine)),
-        _ => Err(Fault::Operation),
+        15 | 36 => enumerate_shares(arguments, machine, out),
+        16 => share_information(arguments, machine, out),
+        21 => server_information(arguments, machine, out),
+        28 => time_of_day(machine, out),
+        _ => Err(Fault::OPERATION),
     }
 }
 
@@ -62,16 +62,19 @@ fn emit_share(out: &mut NdrWriter, level: u32, share: &ShareEntry) -> bool {
 }
 
 /// NetrShareEnum and NetrShareEnumSticky (3.1.4.8).
-fn enumerate_shares(arguments: &mut NdrReader<'_>, machine: &Machine) -> Result<Vec<u8>, Fault> {
+fn enumerate_shares(
+    arguments: &mut NdrReader<'_>,
+    machine: &Machine,
+    out: &mut NdrWriter,
+) -> Result<(), Fault> {
     arguments.unique_string()?;
     let level = arguments.u32()?;
     let discriminant = arguments.u32()?;
     if level != discriminant {
-        return Err(Fault::Stub);
+        return Err(Fault::STUB);
     }
     let shown: Vec<&ShareEntry> =
         machine.shares.iter().filter(|share| !share.hidden || share.pipes).collect();
-    let mut out = NdrWriter::new();
     out.u32(level);
     out.u32(level);
     out.referent();
@@ -81,56 +84,62 @@ fn enumerate_shares(arguments: &mut NdrReader<'_>, machine: &Machine) -> Result<
         out.u32(0);
         out.u32(0);
         out.u32(INVALID_LEVEL);
-        return Ok(out.bytes);
+        return Ok(());
     }
     out.u32(shown.len() as u32);
     out.referent();
     out.u32(shown.len() as u32);
     for share in &shown {
-        emit_share(&mut out, level, share);
+        emit_share(out, level, share);
     }
     out.flush();
     out.u32(shown.len() as u32);
     // No resume handle: all has been told.
     out.u32(0);
     out.u32(0);
-    Ok(out.bytes)
+    Ok(())
 }
 
 /// NetrShareGetInfo (3.1.4.10).
-fn share_information(arguments: &mut NdrReader<'_>, machine: &Machine) -> Result<Vec<u8>, Fault> {
+fn share_information(
+    arguments: &mut NdrReader<'_>,
+    machine: &Machine,
+    out: &mut NdrWriter,
+) -> Result<(), Fault> {
     arguments.unique_string()?;
     let name = arguments.string()?;
     let level = arguments.u32()?;
     let found = machine.shares.iter().find(|share| crate::fscc::equal_names(&share.name, &name));
-    let mut out = NdrWriter::new();
     out.u32(level);
     let status = match found {
         None => NAME_NOT_FOUND,
         Some(_) if !matches!(level, 0 | 1 | 2 | 501 | 502) => INVALID_LEVEL,
         Some(share) => {
             out.referent();
-            emit_share(&mut out, level, share);
+            emit_share(out, level, share);
             out.flush();
             out.u32(0);
-            return Ok(out.bytes);
+            return Ok(());
         }
     };
     out.u32(0);
     out.u32(status);
-    Ok(out.bytes)
+    Ok(())
 }
 
 /// NetrServerGetInfo (3.1.4.17).
-fn server_information(arguments: &mut NdrReader<'_>, machine: &Machine) -> Result<Vec<u8>, Fault> {
+fn server_information(
+    arguments: &mut NdrReader<'_>,
+    machine: &Machine,
+    out: &mut NdrWriter,
+) -> Result<(), Fault> {
     arguments.unique_string()?;
     let level = arguments.u32()?;
-    let mut out = NdrWriter::new();
     out.u32(level);
     if !(100..=102).contains(&level) {
         out.u32(0);
         out.u32(INVALID_LEVEL);
-        return Ok(out.bytes);
+        return Ok(());
     }
     out.referent();
     out.u32(PLATFORM);
@@ -153,16 +162,15 @@ fn server_information(arguments: &mut NdrReader<'_>, machine: &Machine) -> Resul
     }
     out.flush();
     out.u32(0);
-    Ok(out.bytes)
+    Ok(())
 }
 
 /// NetrRemoteTOD (3.1.4.27), in universal time.
-fn time_of_day(machine: &Machine) -> Vec<u8> {
+fn time_of_day(machine: &Machine, out: &mut NdrWriter) -> Result<(), Fault> {
     let (seconds, hundredths) = machine.time;
     let days = seconds.div_euclid(86_400);
     let rest = seconds.rem_euclid(86_400) as u32;
     let (year, month, day) = civil(days);
-    let mut out = NdrWriter::new();
     out.referent();
     out.u32(seconds as u32);
     out.u32((seconds.wrapping_mul(1000)) as u32);
@@ -178,7 +186,7 @@ fn time_of_day(machine: &Machine) -> Vec<u8> {
     // 1970-01-01 was a Thursday.
     out.u32((days + 4).rem_euclid(7) as u32);
     out.u32(0);
-    out.bytes
+    Ok(())
 }
 
 /// Year, month and day of a day counted from 1970-01-01: years begin in March, so that leap days come last.

@@ -1,29 +1,25 @@
 //! The workstation service (MS-WKST): the machine's name and workgroup.
 
-use alloc::vec::Vec;
-
-use super::ndr::{NdrReader, NdrWriter};
-use super::{Fault, Machine};
+use super::{Call, Fault};
 
 /// ERROR_INVALID_LEVEL.
 const INVALID_LEVEL: u32 = 124;
 /// PLATFORM_ID_NT.
 const PLATFORM: u32 = 500;
 
-pub(super) fn call(operation: u16, stub: &[u8], machine: &Machine) -> Result<Vec<u8>, Fault> {
+pub(super) fn call(operation: u16, call: &mut Call<'_, '_>) -> Result<(), Fault> {
     if operation != 0 {
-        return Err(Fault::Operation);
+        return Err(Fault::OPERATION);
     }
+    let Call { arguments, machine, out, .. } = call;
     // NetrWkstaGetInfo (3.2.4.1).
-    let mut arguments = NdrReader::new(stub);
     arguments.unique_string()?;
     let level = arguments.u32()?;
-    let mut out = NdrWriter::new();
     out.u32(level);
     if !(100..=102).contains(&level) {
         out.u32(0);
         out.u32(INVALID_LEVEL);
-        return Ok(out.bytes);
+        return Ok(());
     }
     out.referent();
     out.u32(PLATFORM);
@@ -39,5 +35,5 @@ pub(super) fn call(operation: u16, stub: &[u8], machine: &Machine) -> Result<Vec
     }
     out.flush();
     out.u32(0);
-    Ok(out.bytes)
+    Ok(())
 }

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::access::ShareAccess;
+use super::apple;
 use super::caching::{self, Actor, Contention, LeaseRequest};
 use super::dispatch::{Outcome, Request};
 use super::durable::{DurableRequest, may_outlive};
@@ -15,7 +16,7 @@ use super::{NodeOf, PayloadOf, Server};
 use crate::arena::Id;
 use crate::environment::{Environment, Metadata, MetadataChange, NodeKind, Volume, VolumeError};
 use crate::fscc::{AccessMask, FileAttributes};
-use crate::reader::Writer;
+use crate::reader::{Reader, Writer};
 use crate::status::NtStatus;
 use crate::wire::FileId;
 use crate::wire::create::{self as wire, action, context, disposition, option};
@@ -149,6 +150,15 @@ impl<E: Environment> Server<E> {
         if parsed.context(context::EXTENDED_ATTRIBUTES).is_some_and(|data| !data.is_empty()) {
             return Err(NtStatus::EAS_NOT_SUPPORTED);
         }
+        let apple = parsed.context(context::APPLE).map(apple::answer).transpose()?;
+        let allocation =
+            parsed.context(context::ALLOCATION_SIZE).map(|data| Reader::new(data).u64()).transpose()?;
+        if let Some(size) = allocation
+            && parsed.disposition != disposition::OPEN
+            && size > place.volume.space()?.free
+        {
+            return Err(NtStatus::DISK_FULL);
+        }
         // A new open has a lease only if its oplock level says so.
         let lease = lease.filter(|_| parsed.oplock == level::LEASE);
         let actor = Actor { handle: None, lease: lease.map(|lease| (client, lease.key)) };
@@ -184,6 +194,9 @@ impl<E: Environment> Server<E> {
             writer.u64(u64::from(place.volume.information().serial));
             writer.zeros(16);
             contexts.push((context::QUERY_FILE_ID, data));
+        }
+        if let Some(data) = apple {
+            contexts.push((context::APPLE, data));
         }
         let mut oplock = level::NONE;
         {

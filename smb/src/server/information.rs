@@ -69,6 +69,7 @@ impl<E: Environment> Server<E> {
         let mut output = Vec::new();
         let limit = parsed.output_length as usize;
         match parsed.info_type {
+            _ if request.on_pipes => output = self.query_pipe(request, &parsed)?,
             query_info::INFO_FILE => self.query_file(request, &parsed, &mut output)?,
             query_info::INFO_FILE_SYSTEM => self.query_file_system(request, &parsed, &mut output)?,
             query_info::INFO_SECURITY => {
@@ -242,6 +243,9 @@ impl<E: Environment> Server<E> {
             return Err(NtStatus::INVALID_PARAMETER);
         }
         request.check_charge(parsed.input.len() as u32)?;
+        if request.on_pipes {
+            return Err(NtStatus::NOT_SUPPORTED);
+        }
         match parsed.info_type {
             query_info::INFO_FILE => self.set_file(request, &parsed)?,
             query_info::INFO_FILE_SYSTEM | query_info::INFO_QUOTA => {

@@ -86,7 +86,7 @@ impl<E: Environment> Server<E> {
                 }
                 return self.transceive(request, &parsed, writer);
             }
-            control::PIPE_WAIT => return Err(NtStatus::OBJECT_NAME_NOT_FOUND),
+            control::PIPE_WAIT => self.pipe_wait(request, parsed.input)?,
             control::CREATE_OR_GET_OBJECT_ID => self.object_id(request, &parsed)?,
             _ => {
                 self.open_file(request, parsed.file_id, Operation::Any)?;

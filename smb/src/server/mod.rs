@@ -1,6 +1,7 @@
 //! The server: connections, sessions, trees, open files, and what each command does to them.
 
 mod access;
+mod apple;
 mod caching;
 mod create;
 mod credits;
@@ -159,6 +160,17 @@ impl ServerConfiguration {
             maximum_transfer: 1 << 20,
             limits: Limits::default(),
         }
+    }
+}
+
+impl ServerConfiguration {
+    /// The three numbers of the machine's security identifier, S-1-5-21-a-b-c: as lasting as the GUID they are from.
+    fn machine_identifier(&self) -> [u32; 3] {
+        let mut numbers = [0; 3];
+        for (number, bytes) in numbers.iter_mut().zip(self.guid.as_chunks::<4>().0) {
+            *number = u32::from_le_bytes(*bytes);
+        }
+        numbers
     }
 }
 

@@ -13,7 +13,7 @@ use crate::crypto::{
     CipherKey, KeyDerivation, PreauthenticationHash, SessionKeys, SigningAlgorithm, SigningKey,
     TransformHeader,
 };
-use crate::environment::{Authentication, Environment, ExchangeId, Identity, UserId};
+use crate::environment::{Account, Authentication, Environment, ExchangeId, Identity, UserId};
 use crate::fscc::FileTime;
 use crate::memory::MemoryVolume;
 use crate::reader::{Reader, Writer};
@@ -73,6 +73,12 @@ impl Environment for World {
     }
 
     fn abandon_authentication(&self, _: ExchangeId) {}
+
+    fn visit_accounts(&self, visit: &mut dyn FnMut(Account<'_>)) {
+        for (number, name) in [(1, "one"), (2, "two")] {
+            visit(Account { user: UserId(number), name, disabled: false });
+        }
+    }
 }
 
 struct Fixture {

@@ -85,6 +85,8 @@ pub mod context {
     pub const DURABLE_REQUEST_2: &[u8] = b"DH2Q";
     /// Durable handle reconnect, version 2.
     pub const DURABLE_RECONNECT_2: &[u8] = b"DH2C";
+    /// Apple's extensions.
+    pub const APPLE: &[u8] = b"AAPL";
     /// Application instance.
     pub const APPLICATION_INSTANCE: &[u8] =
         &[0x45, 0xBC, 0xA6, 0x6A, 0xEF, 0xA7, 0xF7, 0x4A, 0x90, 0x08, 0xFA, 0x46, 0x2E, 0x14, 0x4D, 0x74];
