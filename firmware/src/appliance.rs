@@ -38,6 +38,9 @@ const RESERVE: usize = 64 << 20;
 /// The least a cache is worth having.
 const MINIMUM_CACHE: usize = 4 << 20;
 
+/// Threads that read ahead and write back: as many commands are on their way for that.
+const CACHE_HELPERS: usize = 4;
+
 /// How often the volumes are synchronised, in microseconds.
 const FLUSH_INTERVAL: u64 = 2_000_000;
 
@@ -140,6 +143,9 @@ impl<B: Board> Appliance<B> {
         // The order is the order in which ready threads run: completions first, then the network, then requests.
         for channel in 0..self.board.disk_channel_count() {
             scheduler::spawn("disk", TASK_STACK, move || self.service_disk(channel))?;
+        }
+        for _ in 0..CACHE_HELPERS {
+            scheduler::spawn("cache", TASK_STACK, move || self.volumes.help_cache())?;
         }
         scheduler::spawn("net", NET_STACK, move || self.net())?;
         scheduler::spawn("auth", TASK_STACK, move || self.authenticator.run())?;

@@ -2,6 +2,7 @@
 //!
 //! Until there are mirrors, the disk on channel `n` carries volume `n`.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -17,7 +18,7 @@ use storage::{BlockDevice, Cache, Volume};
 use crate::board::Disk;
 use crate::clock::{Clock, VolumeClock};
 use crate::entropy::EntropyPool;
-use crate::scheduler::RawMutex;
+use crate::scheduler::{RawMutex, WaitQueue};
 use crate::share_volume::ShareVolume;
 
 /// A volume in use.
@@ -40,6 +41,8 @@ struct Channel {
 /// All disks and volumes.
 pub struct Volumes {
     cache: Arc<Cache<RawMutex>>,
+    /// The cache's helpers that have nothing to do.
+    idle: &'static WaitQueue,
     channels: RefCell<Vec<Channel>>,
 }
 
@@ -48,7 +51,21 @@ impl Volumes {
     pub fn new(budget: usize, count: usize) -> Self {
         let mut channels = Vec::new();
         channels.resize_with(count, Channel::default);
-        Self { cache: Arc::new(Cache::new(budget)), channels: RefCell::new(channels) }
+        let idle: &'static WaitQueue = Box::leak(Box::default());
+        let wake = Box::new(|| {
+            idle.wake_one();
+        });
+        let cache = Arc::new(Cache::with_helpers(budget, wake));
+        Self { cache, idle, channels: RefCell::new(channels) }
+    }
+
+    /// Reads ahead and writes back. One of several threads.
+    pub fn help_cache(&self) {
+        loop {
+            if !self.cache.work() {
+                self.idle.wait();
+            }
+        }
     }
 
     /// Takes the disk of a channel into use. A blank one is formatted if `format_blank` says so.

@@ -4,25 +4,29 @@
 //! write needs no read first. One lock guards the table and is never held during I/O; I/O on a page is guarded by a
 //! ticket, a lock of its own that others who need the page wait for.
 //!
+//! Whoever reads or writes waits for what it needs only. What is read ahead, and what is written back while a good deal
+//! is dirty, is done by helper threads of the embedder ([`Cache::with_helpers`]), each a command at a time.
+//!
 //! A page's memory is an `Arc`. A read hands out clones ([`Payload`]), a device write holds one while it runs; a
 //! write to a page that somebody holds goes to a fresh copy. So what a reply refers to cannot change under it.
 
 mod page;
+mod reading;
 mod table;
 mod write_back;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use lock_api::{Mutex, MutexGuard, RawMutex};
 
 use crate::{BlockDevice, DeviceError};
 pub use page::{PAGE_SIZE, Payload, SECTOR_SIZE};
-use page::{PageBuffer, Pin, WHOLE, for_each_run, sector_mask};
+use page::{PageBuffer, Pin, for_each_run, sector_mask};
 pub use table::Statistics;
-use table::{Attached, Table, Ticket};
+use table::{Attached, Purpose, Shortage, Table, Ticket};
 
-/// Pages that one command reads at most: 1 MiB.
+/// Pages that one command reads or writes at most: 1 MiB.
 const BATCH: usize = 64;
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -51,6 +55,7 @@ impl From<DeviceError> for CacheError {
 /// The block cache.
 pub struct Cache<R: RawMutex> {
     table: Mutex<R, Table<R>>,
+    wake: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl<R: RawMutex> Cache<R> {
@@ -58,7 +63,35 @@ impl<R: RawMutex> Cache<R> {
     /// Its own records take about 80 bytes a page beside that.
     pub fn new(budget: usize) -> Self {
         let maximum = (budget / PAGE_SIZE).clamp(32, 1 << 24) as u32;
-        Self { table: Mutex::new(Table::new(maximum)) }
+        Self { table: Mutex::new(Table::new(maximum)), wake: None }
+    }
+
+    /// As [`new`](Self::new), with helpers: threads that call [`work`](Self::work) until it returns false and then wait.
+    /// `wake` lets one of them go on, if one waits; it is called often. Without helpers, who reads ahead does so itself.
+    pub fn with_helpers(budget: usize, wake: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self { wake: Some(wake), ..Self::new(budget) }
+    }
+
+    /// Does one thing that a helper is there for, with the calls to a device that it takes. False: there is none.
+    pub fn work(&self) -> bool {
+        let (ahead, much_dirty) = {
+            let mut table = self.table.lock();
+            (table.ahead.pop_front(), table.much_is_dirty())
+        };
+        match ahead {
+            Some(ahead) => {
+                self.read_ahead(ahead);
+                true
+            }
+            None => much_dirty && self.write_some(None) == Ok(true),
+        }
+    }
+
+    /// Wakes a helper, if there are any.
+    fn call_helper(&self) {
+        if let Some(wake) = &self.wake {
+            wake();
+        }
     }
 
     /// Makes `device` known. `None` when there are too many already (about 250) or it is too large (64 TiB).
@@ -71,8 +104,18 @@ impl<R: RawMutex> Cache<R> {
         if bytes.div_ceil(PAGE) > u64::from(u32::MAX) {
             return None;
         }
-        let attached =
-            Attached { device, bytes, block_size, dirty: 0, committed: 0, failures: 0, lost: false };
+        let attached = Attached {
+            device,
+            bytes,
+            block_size,
+            dirty: 0,
+            committed: 0,
+            failures: 0,
+            last_failure: DeviceError::Failed,
+            lost: false,
+            flushes_begun: 0,
+            safe: 0,
+        };
         let mut table = self.table.lock();
         let index = match table.devices.iter().position(Option::is_none) {
             Some(index) => index,
@@ -90,6 +133,7 @@ impl<R: RawMutex> Cache<R> {
     pub fn detach(&self, device: DeviceIndex) {
         loop {
             let mut table = self.table.lock();
+            table.ahead.retain(|ahead| ahead.device != device.0);
             let mut waiting = None;
             for slot in table.pages_of(device.0) {
                 match &table.slots[slot as usize].busy {
@@ -122,14 +166,12 @@ impl<R: RawMutex> Cache<R> {
         self.table.lock().statistics
     }
 
-    /// Pins `length` bytes at `offset` of `device` and adds them to `payload`. What is missing is read, and with it
-    /// up to `ahead` bytes behind.
+    /// Pins `length` bytes at `offset` of `device` and adds them to `payload`. What is missing is read.
     pub fn read(
         &self,
         device: DeviceIndex,
         offset: u64,
         length: usize,
-        ahead: usize,
         payload: &mut Payload,
     ) -> Result<(), CacheError> {
         let mut table = self.table.lock();
@@ -154,7 +196,7 @@ impl<R: RawMutex> Cache<R> {
                     continue;
                 }
             }
-            table = self.fill(table, device, position, end, ahead, false)?;
+            table = self.fill(table, device, position, end, Purpose::Read)?;
         }
         Ok(())
     }
@@ -220,7 +262,7 @@ impl<R: RawMutex> Cache<R> {
                     return Ok(answer);
                 }
             }
-            table = self.fill(table, device, offset, end, 0, true)?;
+            table = self.fill(table, device, offset, end, Purpose::Structure)?;
         }
     }
 
@@ -305,6 +347,7 @@ impl<R: RawMutex> Cache<R> {
             return Err(CacheError::Device(DeviceError::Gone));
         }
         let block = attached.block_size as usize;
+        let purpose = if hold.is_some() { Purpose::Structure } else { Purpose::Write };
         let mut position = offset;
         while position < end {
             let (page, start) = split(position);
@@ -335,7 +378,7 @@ impl<R: RawMutex> Cache<R> {
                     let entry = &table.slots[slot as usize];
                     if entry.buffer.is_none() || partial & !blank & !entry.valid != 0 {
                         // Being read, or to be read first.
-                        table = self.fill(table, device, position, position + 1, 0, hold.is_some())?;
+                        table = self.fill(table, device, position, position + 1, purpose)?;
                         continue;
                     }
                     let shared = entry.buffer.as_ref().is_none_or(|buffer| Arc::strong_count(buffer) > 1);
@@ -351,12 +394,12 @@ impl<R: RawMutex> Cache<R> {
                     slot
                 }
                 None if partial & !blank != 0 => {
-                    table = self.fill(table, device, position, position + 1, 0, hold.is_some())?;
+                    table = self.fill(table, device, position, position + 1, purpose)?;
                     continue;
                 }
                 None => {
                     let Some(fresh) = self.spare(&mut table)? else { continue };
-                    let slot = table.insert(device.0, page, hold.is_some()).ok_or(CacheError::NoResources)?;
+                    let slot = table.insert(device.0, page, purpose).ok_or(CacheError::NoResources)?;
                     table.slots[slot as usize].buffer = Some(fresh);
                     slot
                 }
@@ -399,180 +442,29 @@ impl<R: RawMutex> Cache<R> {
         &'a self,
         table: &mut MutexGuard<'a, R, Table<R>>,
     ) -> Result<Option<Arc<PageBuffer>>, CacheError> {
-        if let Some(buffer) = table.take_buffer() {
-            return Ok(Some(buffer));
-        }
-        let wrote = MutexGuard::unlocked(table, || self.write_some(None, None));
-        match wrote {
+        let done = match table.take_buffer() {
+            Ok(buffer) => return Ok(Some(buffer)),
+            Err(Shortage::Unflushed(device)) => {
+                MutexGuard::unlocked(table, || self.barrier(DeviceIndex(device)).map(|()| true))
+            }
+            Err(Shortage::Bound) => MutexGuard::unlocked(table, || self.write_some(None)),
+        };
+        match done {
             Ok(true) => Ok(None),
             Ok(false) => match table.any_busy() {
                 Some(ticket) => {
                     MutexGuard::unlocked(table, || wait(&ticket));
                     Ok(None)
                 }
-                None => Err(CacheError::NoResources),
+                // Everything is pinned by reads that are not answered yet.
+                None => table.take_extra_buffer().map(Some).ok_or(CacheError::NoResources),
             },
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Brings the page at `position` in, and in the same command those that follow up to `end + ahead`. Waits instead
-    /// if somebody does that already. Everything has to be looked up again afterwards.
-    fn fill<'a>(
-        &'a self,
-        mut table: MutexGuard<'a, R, Table<R>>,
-        device: DeviceIndex,
-        position: u64,
-        end: u64,
-        ahead: usize,
-        important: bool,
-    ) -> Result<MutexGuard<'a, R, Table<R>>, CacheError> {
-        let (page, _) = split(position);
-        if let Some(slot) = table.find(device.0, page) {
-            let entry = &mut table.slots[slot as usize];
-            if let Some(ticket) = entry.busy.clone() {
-                drop(table);
-                wait(&ticket);
-                return Ok(self.table.lock());
-            }
-            return self.complete(table, device, slot);
-        }
-        let attached = table.attached(device).ok_or(CacheError::OutOfRange)?;
-        let disk = attached.device.clone();
-        let (block_size, bytes) = (u64::from(attached.block_size), attached.bytes);
-        let last = end.saturating_add(ahead as u64).min(bytes).div_ceil(PAGE).saturating_sub(1);
-        let wanted = ((last.max(u64::from(page)) - u64::from(page) + 1) as usize).min(BATCH);
-        let ticket: Ticket<R> = Arc::new(Mutex::new(()));
-        let in_progress = ticket.lock();
-        let mut buffers: Vec<Arc<PageBuffer>> = Vec::with_capacity(wanted);
-        let mut slots: Vec<u32> = Vec::with_capacity(wanted);
-        for next in (page..).take(wanted) {
-            if next != page && table.find(device.0, next).is_some() {
-                break;
-            }
-            let buffer = if next == page {
-                match self.spare(&mut table) {
-                    Ok(Some(buffer)) => buffer,
-                    Ok(None) => {
-                        drop(in_progress);
-                        return Ok(table);
-                    }
-                    Err(error) => {
-                        return Err(error);
-                    }
-                }
-            } else {
-                match table.take_buffer() {
-                    Some(buffer) => buffer,
-                    None => break,
-                }
-            };
-            let Some(slot) = table.insert(device.0, next, important) else {
-                if slots.is_empty() {
-                    return Err(CacheError::NoResources);
-                }
-                break;
-            };
-            table.slots[slot as usize].busy = Some(ticket.clone());
-            slots.push(slot);
-            buffers.push(buffer);
-        }
-        table.statistics.reads += 1;
-        table.statistics.pages_read += slots.len() as u64;
-        drop(table);
-
-        let first_byte = u64::from(page) * PAGE;
-        let result = read_pages(&*disk, first_byte / block_size, &mut buffers, bytes - first_byte);
-        // One bad block must not fail a read of its neighbours: try the pages one by one.
-        let mut results = Vec::new();
-        if result.is_err() && buffers.len() > 1 {
-            for (number, buffer) in buffers.iter_mut().enumerate() {
-                let start = first_byte + number as u64 * PAGE;
-                let one = core::slice::from_mut(buffer);
-                results.push(read_pages(&*disk, start / block_size, one, bytes - start));
+            // Perhaps not this caller's device: others go on, and this one's pages are not kept for ever.
+            Err(_) => {
+                table.give_up();
+                Ok(None)
             }
         }
-
-        let mut table = self.table.lock();
-        let mut answer = Ok(());
-        for (number, (slot, buffer)) in slots.into_iter().zip(buffers).enumerate() {
-            let result = results.get(number).copied().unwrap_or(result);
-            let entry = &mut table.slots[slot as usize];
-            entry.busy = None;
-            match result {
-                Ok(()) => {
-                    entry.buffer = Some(buffer);
-                    // The last page may reach beyond the end of the device; nobody asks for what is there.
-                    entry.valid = WHOLE;
-                }
-                Err(error) => {
-                    drop(table.remove(slot));
-                    let start = first_byte + number as u64 * PAGE;
-                    if start < end && answer.is_ok() {
-                        answer = Err(CacheError::Device(error));
-                    }
-                }
-            }
-        }
-        drop(in_progress);
-        answer.map(|()| table)
-    }
-
-    /// Reads the unknown sectors of a page in memory.
-    fn complete<'a>(
-        &'a self,
-        mut table: MutexGuard<'a, R, Table<R>>,
-        device: DeviceIndex,
-        slot: u32,
-    ) -> Result<MutexGuard<'a, R, Table<R>>, CacheError> {
-        let attached = table.attached(device).ok_or(CacheError::OutOfRange)?;
-        let disk = attached.device.clone();
-        let (block_size, bytes) = (u64::from(attached.block_size), attached.bytes);
-        let shared =
-            table.slots[slot as usize].buffer.as_ref().is_none_or(|buffer| Arc::strong_count(buffer) > 1);
-        if shared {
-            let (own_device, page) = (table.slots[slot as usize].device, table.slots[slot as usize].page);
-            let Some(fresh) = self.spare(&mut table)? else { return Ok(table) };
-            if table.find(own_device, page) != Some(slot) || table.slots[slot as usize].busy.is_some() {
-                return Ok(table);
-            }
-            table.unshare(slot, fresh, false);
-        }
-        let ticket: Ticket<R> = Arc::new(Mutex::new(()));
-        let in_progress = ticket.lock();
-        let entry = &mut table.slots[slot as usize];
-        let Some(mut buffer) = entry.buffer.take() else { return Ok(table) };
-        entry.busy = Some(ticket.clone());
-        let missing = !entry.valid;
-        let page_start = u64::from(entry.page) * PAGE;
-        table.statistics.reads += 1;
-        table.statistics.pages_read += 1;
-        drop(table);
-
-        let mut result = Ok(());
-        if let Some(buffer) = Arc::get_mut(&mut buffer) {
-            for_each_run(missing, |first, count| {
-                let start = first * SECTOR_SIZE;
-                let room = bytes.saturating_sub(page_start + start as u64).min((count * SECTOR_SIZE) as u64);
-                if room > 0
-                    && result.is_ok()
-                    && let Some(target) = buffer.bytes.get_mut(start..start + room as usize)
-                {
-                    result = disk.read((page_start + start as u64) / block_size, &mut [target]);
-                }
-            });
-        }
-
-        let mut table = self.table.lock();
-        let entry = &mut table.slots[slot as usize];
-        entry.busy = None;
-        entry.buffer = Some(buffer);
-        if result.is_ok() {
-            entry.valid = WHOLE;
-        }
-        drop(in_progress);
-        result?;
-        Ok(table)
     }
 }
 
@@ -627,24 +519,6 @@ fn split(offset: u64) -> (u32, usize) {
 /// Waits until who holds `ticket` is done with its I/O.
 fn wait<R: RawMutex>(ticket: &Ticket<R>) {
     drop(ticket.lock());
-}
-
-/// Reads whole pages in one command; the last only as far as the device goes, `room` bytes in all.
-fn read_pages(
-    disk: &dyn BlockDevice,
-    block: u64,
-    buffers: &mut [Arc<PageBuffer>],
-    room: u64,
-) -> Result<(), DeviceError> {
-    let mut left = room;
-    let mut list: Vec<&mut [u8]> = Vec::with_capacity(buffers.len());
-    for buffer in buffers {
-        let length = left.min(PAGE) as usize;
-        left -= length as u64;
-        let bytes = Arc::get_mut(buffer).and_then(|buffer| buffer.bytes.get_mut(..length));
-        list.push(bytes.ok_or(DeviceError::Failed)?);
-    }
-    disk.read(block, &mut list)
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 //!
 //! Replacement is S3-FIFO (Yang et al., SOSP 2023): new pages enter a small queue; those used again before they reach
 //! its end move to the main queue, the others leave, so one long scan passes through the small queue without touching
-//! the rest. A page that comes back soon after it left enters the main queue directly. A hit only bumps a counter.
+//! the rest. A page that comes back soon after it left enters the main queue directly, unless it was read ahead. A hit
+//! only bumps a counter, and the first of a page that was read for it not even that. Dirty pages are in no queue: they
+//! join theirs when they are clean.
 
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +14,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use lock_api::{Mutex, RawMutex};
 
 use super::page::PageBuffer;
-use crate::BlockDevice;
 use crate::hash_index::{HashIndex, NONE};
+use crate::{BlockDevice, DeviceError};
 
 /// Locked by who does I/O on pages; who needs one of them waits for the lock.
 pub(super) type Ticket<R> = Arc<Mutex<R, ()>>;
@@ -37,6 +40,8 @@ pub(super) struct Slot<R> {
     queue: Queue,
     /// Uses in different epochs, up to 3.
     frequency: u8,
+    /// Read for a use that is still to come.
+    fresh: bool,
     epoch: u16,
     /// Sectors whose content is known.
     pub(super) valid: u32,
@@ -45,10 +50,16 @@ pub(super) struct Slot<R> {
     /// Dirty sectors that must not be written before group `hold` is committed.
     pub(super) held: u32,
     pub(super) hold: u32,
+    /// The device did not take it the last time.
+    pub(super) failed: bool,
+    /// Sectors that the device got, but may have in its own cache only.
+    pub(super) unsafe_sectors: u32,
+    /// The device's [`Attached::flushes_begun`] when it got them.
+    pub(super) written: u32,
     /// When the page became dirty, in calls of `set_dirty`.
     pub(super) dirtied: u32,
-    queue_link: Link,
-    dirty_link: Link,
+    /// In its queue, or among the dirty pages.
+    link: Link,
 }
 
 #[derive(Clone, Copy)]
@@ -78,10 +89,42 @@ pub(super) struct Attached {
     pub(super) dirty: u32,
     /// Groups up to this one are committed: see `Slot::hold`.
     pub(super) committed: u32,
-    /// Failed writes in a row.
+    /// Writes and flushes that failed since the last flush that did not.
     pub(super) failures: u32,
+    /// How the last write or flush that failed did so.
+    pub(super) last_failure: DeviceError,
     /// Written data was given up, because the device would not take it.
     pub(super) lost: bool,
+    /// Counts the flushes that were begun; what was written while it was less than `safe` survives a power cut.
+    pub(super) flushes_begun: u32,
+    pub(super) safe: u32,
+}
+
+impl Attached {
+    /// Whether what was written at this count of flushes survives a power cut.
+    pub(super) fn is_safe(&self, written: u32) -> bool {
+        (written.wrapping_sub(self.safe) as i32) < 0
+    }
+}
+
+/// Pages to be read ahead in one command.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    pub(super) device: u8,
+    pub(super) page: u32,
+    pub(super) pages: u32,
+}
+
+/// Pages that there may be beyond the budget.
+const MAXIMUM_EXTRA: u32 = 256;
+
+/// Why there is no memory for a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Shortage {
+    /// All pages are dirty, busy or pinned.
+    Bound,
+    /// The next page to go was written to a device that has yet to be flushed.
+    Unflushed(u8),
 }
 
 /// Counters since start.
@@ -95,6 +138,8 @@ pub struct Statistics {
     pub reads: u64,
     /// Pages that these read.
     pub pages_read: u64,
+    /// Of these, pages read ahead.
+    pub pages_ahead: u64,
     /// Write commands to devices.
     pub writes: u64,
     /// Bytes that these wrote.
@@ -109,6 +154,19 @@ pub struct Statistics {
     pub dirty_pages: u32,
     /// How many pages the budget allows.
     pub maximum_pages: u32,
+}
+
+/// What a page enters the cache for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// A file's data, read for somebody who waits.
+    Read,
+    /// A file's data, read for somebody who may come.
+    Ahead,
+    /// A file's data, written.
+    Write,
+    /// Metadata, which is important: it enters the main queue.
+    Structure,
 }
 
 /// All of the cache's state but the page contents on their way from and to devices.
@@ -127,6 +185,10 @@ pub(super) struct Table<R> {
     /// Fingerprints of pages that left the small queue lately, by hash.
     ghosts: Vec<u32>,
     pub(super) devices: Vec<Option<Attached>>,
+    /// Reads that a helper is to carry out.
+    pub(super) ahead: VecDeque<Ahead>,
+    /// Writes in progress, by device.
+    pub(super) writing: Vec<(u8, Ticket<R>)>,
     pub(super) statistics: Statistics,
 }
 
@@ -150,6 +212,8 @@ impl<R: RawMutex> Table<R> {
             clock: 0,
             ghosts: Vec::new(),
             devices: Vec::new(),
+            ahead: VecDeque::new(),
+            writing: Vec::new(),
             statistics: Statistics { maximum_pages: maximum, ..Statistics::default() },
         }
     }
@@ -167,18 +231,21 @@ impl<R: RawMutex> Table<R> {
     pub(super) fn touch(&mut self, slot: u32) {
         let epoch = self.epoch;
         let slot = &mut self.slots[slot as usize];
-        if slot.epoch != epoch {
+        if slot.fresh {
+            slot.fresh = false;
+            slot.epoch = epoch;
+        } else if slot.epoch != epoch {
             slot.epoch = epoch;
             slot.frequency = (slot.frequency + 1).min(3);
         }
         self.statistics.hits += 1;
     }
 
-    /// A slot for a page that has none. `important` pages (metadata) enter the main queue.
-    pub(super) fn insert(&mut self, device: u8, page: u32, important: bool) -> Option<u32> {
+    /// A slot for a page that has none.
+    pub(super) fn insert(&mut self, device: u8, page: u32, purpose: Purpose) -> Option<u32> {
         let slot = if self.free != NONE {
             let slot = self.free;
-            self.free = self.slots[slot as usize].queue_link.older;
+            self.free = self.slots[slot as usize].link.older;
             slot
         } else {
             let slot = self.slots.len() as u32;
@@ -190,38 +257,45 @@ impl<R: RawMutex> Table<R> {
                 device: 0,
                 queue: Queue::Free,
                 frequency: 0,
+                fresh: false,
                 epoch: 0,
                 valid: 0,
                 dirty: 0,
                 held: 0,
                 hold: 0,
+                failed: false,
+                unsafe_sectors: 0,
+                written: 0,
                 dirtied: 0,
-                queue_link: UNLINKED,
-                dirty_link: UNLINKED,
+                link: UNLINKED,
             });
             slot
         };
         let hash = hash(device, page);
         if !self.index.insert(hash, slot) {
-            self.slots[slot as usize].queue_link = Link { newer: NONE, older: self.free };
+            self.slots[slot as usize].link = Link { newer: NONE, older: self.free };
             self.free = slot;
             return None;
         }
         self.since_epoch += 1;
-        if self.since_epoch >= 64 {
+        if self.since_epoch >= 64.max(self.maximum / 64) {
             self.since_epoch = 0;
             self.epoch = self.epoch.wrapping_add(1);
         }
-        let known = important || self.was_here(hash);
+        let important = purpose == Purpose::Structure;
+        let known = important || (purpose != Purpose::Ahead && self.was_here(hash));
         let epoch = self.epoch;
         let entry = &mut self.slots[slot as usize];
         entry.page = page;
         entry.device = device;
         entry.frequency = u8::from(important);
+        entry.fresh = matches!(purpose, Purpose::Ahead | Purpose::Read);
         entry.epoch = epoch;
         entry.valid = 0;
         entry.dirty = 0;
         entry.held = 0;
+        entry.failed = false;
+        entry.unsafe_sectors = 0;
         entry.queue = if known { Queue::Main } else { Queue::Small };
         self.statistics.pages += 1;
         self.statistics.misses += 1;
@@ -238,7 +312,7 @@ impl<R: RawMutex> Table<R> {
         let hash = hash(entry.device, entry.page);
         entry.queue = Queue::Free;
         entry.busy = None;
-        entry.queue_link = Link { newer: NONE, older: free };
+        entry.link = Link { newer: NONE, older: free };
         let buffer = entry.buffer.take();
         self.free = slot;
         self.index.remove(hash, slot);
@@ -247,28 +321,27 @@ impl<R: RawMutex> Table<R> {
     }
 
     /// Page memory that nobody else holds: new while the budget lasts, else a page's that is given up for it.
-    /// `None`: all pages are dirty, busy or pinned.
-    pub(super) fn take_buffer(&mut self) -> Option<Arc<PageBuffer>> {
+    pub(super) fn take_buffer(&mut self) -> Result<Arc<PageBuffer>, Shortage> {
         if self.alive.load(Ordering::Relaxed) < self.maximum as usize
             && let Some(buffer) = PageBuffer::new(&self.alive)
         {
-            return Some(buffer);
+            return Ok(buffer);
         }
         // Each page is looked at a few times at most: once per use counted, and once more.
         let mut budget = (self.small.length + self.main.length) * 4;
         let mut bound_small = 0;
+        let mut shortage = Shortage::Bound;
         while budget > 0 {
             budget -= 1;
             let target = (self.small.length + self.main.length) / 10;
             let from_small =
                 self.main.length == 0 || (self.small.length > target && bound_small < self.small.length);
             let slot = if from_small { self.small.oldest } else { self.main.oldest };
-            let entry = self.slots.get_mut(slot as usize)?;
-            let bound = entry.dirty != 0
-                || entry.busy.is_some()
+            let Some(entry) = self.slots.get_mut(slot as usize) else { return Err(shortage) };
+            let bound = entry.busy.is_some()
                 || entry.buffer.as_ref().is_none_or(|buffer| Arc::strong_count(buffer) > 1);
             if bound {
-                // Dirty and pinned pages go round until they are free.
+                // Pinned pages go round until they are free.
                 bound_small += u32::from(from_small);
                 self.dequeue(slot);
                 self.enqueue(slot);
@@ -282,16 +355,61 @@ impl<R: RawMutex> Table<R> {
                 }
                 self.enqueue(slot);
             } else {
+                let (device, page) = (entry.device, entry.page);
+                if entry.unsafe_sectors != 0
+                    && let Some(Some(attached)) = self.devices.get(usize::from(device))
+                    && !attached.is_safe(entry.written)
+                {
+                    // Should its device fail to flush, this is what has to be written again.
+                    shortage = Shortage::Unflushed(device);
+                    break;
+                }
                 if from_small {
-                    let (device, page) = (entry.device, entry.page);
                     self.note_ghost(hash(device, page));
                 }
                 if let Some(buffer) = self.remove(slot) {
-                    return Some(buffer);
+                    return Ok(buffer);
                 }
             }
         }
-        None
+        Err(shortage)
+    }
+
+    /// Page memory beyond the budget, for the time until pinned pages are free again.
+    pub(super) fn take_extra_buffer(&mut self) -> Option<Arc<PageBuffer>> {
+        let extra = (self.maximum / 4).min(MAXIMUM_EXTRA);
+        if self.alive.load(Ordering::Relaxed) < (self.maximum + extra) as usize {
+            PageBuffer::new(&self.alive)
+        } else {
+            None
+        }
+    }
+
+    /// Whether so much is dirty that helpers write some of it.
+    pub(super) fn much_is_dirty(&self) -> bool {
+        self.statistics.dirty_pages > self.maximum / 16
+    }
+
+    /// Notes that a device has got sectors of a page.
+    pub(super) fn note_written(&mut self, slot: u32, sectors: u32) {
+        let entry = &mut self.slots[slot as usize];
+        let Some(Some(attached)) = self.devices.get(usize::from(entry.device)) else { return };
+        if attached.is_safe(entry.written) {
+            entry.unsafe_sectors = 0;
+        }
+        entry.unsafe_sectors |= sectors;
+        entry.written = attached.flushes_begun;
+    }
+
+    /// A flush of `device` failed: what it got since the last one that did not is to be written again.
+    pub(super) fn write_again(&mut self, device: u8) {
+        for slot in self.pages_of(device) {
+            let entry = &self.slots[slot as usize];
+            let Some(Some(attached)) = self.devices.get(usize::from(device)) else { return };
+            if entry.unsafe_sectors != 0 && !attached.is_safe(entry.written) && entry.buffer.is_some() {
+                self.set_dirty(slot, entry.unsafe_sectors & entry.valid);
+            }
+        }
     }
 
     /// Marks sectors dirty.
@@ -305,7 +423,8 @@ impl<R: RawMutex> Table<R> {
                 attached.dirty += 1;
             }
             self.statistics.dirty_pages += 1;
-            push(&mut self.dirty, &mut self.slots, slot, |slot| &mut slot.dirty_link);
+            self.dequeue(slot);
+            push(&mut self.dirty, &mut self.slots, slot);
         }
         self.slots[slot as usize].dirty |= sectors;
     }
@@ -321,7 +440,8 @@ impl<R: RawMutex> Table<R> {
                 attached.dirty -= 1;
             }
             self.statistics.dirty_pages -= 1;
-            unlink(&mut self.dirty, &mut self.slots, slot, |slot| &mut slot.dirty_link);
+            unlink(&mut self.dirty, &mut self.slots, slot);
+            self.enqueue(slot);
         }
     }
 
@@ -339,8 +459,13 @@ impl<R: RawMutex> Table<R> {
     }
 
     /// The page dirty for longest that can be written now, of `device` or of all; only pages that became dirty up to
-    /// `until`, if given.
-    pub(super) fn oldest_dirty(&self, device: Option<u8>, until: Option<u32>) -> Option<u32> {
+    /// `until`, if given, and that `is_meant` names.
+    pub(super) fn oldest_dirty(
+        &self,
+        device: Option<u8>,
+        until: Option<u32>,
+        is_meant: impl Fn(&Slot<R>) -> bool,
+    ) -> Option<u32> {
         let mut slot = self.dirty.oldest;
         while slot != NONE {
             let entry = &self.slots[slot as usize];
@@ -350,10 +475,11 @@ impl<R: RawMutex> Table<R> {
             if entry.busy.is_none()
                 && device.is_none_or(|device| device == entry.device)
                 && self.writable(entry) != 0
+                && is_meant(entry)
             {
                 return Some(slot);
             }
-            slot = entry.dirty_link.newer;
+            slot = entry.link.newer;
         }
         None
     }
@@ -365,17 +491,19 @@ impl<R: RawMutex> Table<R> {
 
     /// The tickets of writes in progress to `device`.
     pub(super) fn writes_in_progress(&self, device: u8) -> Vec<Ticket<R>> {
-        let mut tickets: Vec<Ticket<R>> = Vec::new();
-        for slot in &self.slots {
-            if let Some(ticket) = &slot.busy
-                && slot.device == device
-                && slot.buffer.is_some()
-                && !tickets.iter().any(|known| Arc::ptr_eq(known, ticket))
-            {
-                tickets.push(ticket.clone());
+        let of_device = self.writing.iter().filter(|(writer, _)| *writer == device);
+        of_device.map(|(_, ticket)| ticket.clone()).collect()
+    }
+
+    /// Calls `visit` with the dirty pages' slots, the oldest first, until it returns false.
+    pub(super) fn for_each_dirty(&self, mut visit: impl FnMut(&Slot<R>) -> bool) {
+        let mut slot = self.dirty.oldest;
+        while let Some(entry) = self.slots.get(slot as usize) {
+            if !visit(entry) {
+                return;
             }
+            slot = entry.link.newer;
         }
-        tickets
     }
 
     /// The present moment in the count of `Slot::dirtied`.
@@ -394,13 +522,13 @@ impl<R: RawMutex> Table<R> {
     fn enqueue(&mut self, slot: u32) {
         let list =
             if self.slots[slot as usize].queue == Queue::Small { &mut self.small } else { &mut self.main };
-        push(list, &mut self.slots, slot, |slot| &mut slot.queue_link);
+        push(list, &mut self.slots, slot);
     }
 
     fn dequeue(&mut self, slot: u32) {
         let list =
             if self.slots[slot as usize].queue == Queue::Small { &mut self.small } else { &mut self.main };
-        unlink(list, &mut self.slots, slot, |slot| &mut slot.queue_link);
+        unlink(list, &mut self.slots, slot);
     }
 
     fn note_ghost(&mut self, hash: u32) {
@@ -423,25 +551,25 @@ impl<R: RawMutex> Table<R> {
     }
 }
 
-fn push<R>(list: &mut List, slots: &mut [Slot<R>], slot: u32, link: fn(&mut Slot<R>) -> &mut Link) {
-    *link(&mut slots[slot as usize]) = Link { newer: NONE, older: list.newest };
+fn push<R>(list: &mut List, slots: &mut [Slot<R>], slot: u32) {
+    slots[slot as usize].link = Link { newer: NONE, older: list.newest };
     match list.newest {
         NONE => list.oldest = slot,
-        newest => link(&mut slots[newest as usize]).newer = slot,
+        newest => slots[newest as usize].link.newer = slot,
     }
     list.newest = slot;
     list.length += 1;
 }
 
-fn unlink<R>(list: &mut List, slots: &mut [Slot<R>], slot: u32, link: fn(&mut Slot<R>) -> &mut Link) {
-    let Link { newer, older } = core::mem::replace(link(&mut slots[slot as usize]), UNLINKED);
+fn unlink<R>(list: &mut List, slots: &mut [Slot<R>], slot: u32) {
+    let Link { newer, older } = core::mem::replace(&mut slots[slot as usize].link, UNLINKED);
     match newer {
         NONE => list.newest = older,
-        newer => link(&mut slots[newer as usize]).older = older,
+        newer => slots[newer as usize].link.older = older,
     }
     match older {
         NONE => list.oldest = newer,
-        older => link(&mut slots[older as usize]).newer = newer,
+        older => slots[older as usize].link.newer = newer,
     }
     list.length -= 1;
 }

@@ -288,7 +288,7 @@ impl<R: RawMutex> Engine<R> {
             let page_left = PAGE_SIZE as u64 - offset % PAGE_SIZE as u64;
             let length = cluster_left.min(page_left).min(u64::from(capacity - position) * RECORD_BYTES);
             let mut payload = Payload::new();
-            self.cache.read(self.device, offset, length as usize, 0, &mut payload)?;
+            self.cache.read(self.device, offset, length as usize, &mut payload)?;
             payload.for_each(&mut |piece| {
                 for record in piece.chunks_exact(RECORD) {
                     if more {

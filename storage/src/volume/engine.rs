@@ -50,7 +50,13 @@ pub(crate) struct Engine<R: RawMutex> {
     /// Ids of files that were moved, by location.
     pub(super) file_ids: BTreeMap<u64, u64>,
     pub(super) next_file_id: u64,
+    /// Bytes that are read ahead of a sequential reader at most.
+    pub(super) read_ahead_limit: u64,
 }
+
+/// Bounds of [`Engine::read_ahead_limit`], which depends on the cache's size.
+const LEAST_READ_AHEAD: u64 = 64 << 10;
+const MAXIMUM_READ_AHEAD: u64 = 4 << 20;
 
 impl<R: RawMutex> Engine<R> {
     /// Reads a volume's structure.
@@ -62,6 +68,8 @@ impl<R: RawMutex> Engine<R> {
     ) -> Result<Self, VolumeError> {
         let bytes = cache.device_bytes(device);
         let geometry = cache.inspect(device, 0, 512, |boot| Geometry::parse(boot, bytes))??;
+        let pages = u64::from(cache.statistics().maximum_pages);
+        let read_ahead_limit = (pages / 128 * PAGE_SIZE as u64).clamp(LEAST_READ_AHEAD, MAXIMUM_READ_AHEAD);
         let mut engine = Self {
             map: SpaceMap::new(geometry.clusters)?,
             cache,
@@ -83,6 +91,7 @@ impl<R: RawMutex> Engine<R> {
             disk_free: 0,
             file_ids: BTreeMap::new(),
             next_file_id: 0,
+            read_ahead_limit,
             geometry,
         };
         engine.enter_root()?;
@@ -189,17 +198,22 @@ impl<R: RawMutex> Engine<R> {
             }
             return Ok(());
         }
+        const PIECE: u64 = 256 << 10;
         let width = if kind == Kind::Fat16 { 2 } else { 4 };
         let total = (u64::from(self.geometry.clusters) + 2) * width;
         let mut done = 0;
         let mut bits = 0u32;
         while done < total {
             let offset = self.geometry.fat + done;
-            // Up to the end of the page; read-ahead makes that few commands.
-            let length = (PAGE_SIZE as u64 - offset % PAGE_SIZE as u64).min(total - done);
+            // In pieces that are one command each, and always two ahead.
+            let length = (PIECE - offset % PIECE).min(total - done);
             let mut payload = crate::Payload::new();
-            let ahead = (total - done - length).min(1 << 20) as usize;
-            self.cache.read(self.device, offset, length as usize, ahead, &mut payload)?;
+            if done == 0 {
+                self.cache.prefetch(self.device, offset + length, 2 * PIECE);
+            } else {
+                self.cache.prefetch(self.device, offset + length + PIECE, PIECE);
+            }
+            self.cache.read(self.device, offset, length as usize, &mut payload)?;
             let mut cluster = (done / width) as u32;
             let map = &mut self.map;
             payload.for_each(&mut |piece| {
@@ -244,7 +258,7 @@ impl<R: RawMutex> Engine<R> {
                 let part = (count - done).min(1 << 20);
                 let mut payload = crate::Payload::new();
                 let offset = self.geometry.offset_of(run.cluster) + done;
-                self.cache.read(self.device, offset, part as usize, 0, &mut payload)?;
+                self.cache.read(self.device, offset, part as usize, &mut payload)?;
                 payload.for_each(&mut |piece| bytes.extend_from_slice(piece));
                 done += part;
             }

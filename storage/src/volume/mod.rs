@@ -14,6 +14,7 @@ mod group;
 mod node;
 mod operations;
 mod space_map;
+mod streams;
 mod transaction;
 mod types;
 
@@ -194,6 +195,7 @@ impl<R: RawMutex> Volume<R> {
     pub fn read(&self, node: Node, offset: u64, length: u32) -> Result<Payload, VolumeError> {
         let mut payload = Payload::new();
         let mut pieces = Vec::new();
+        let mut ahead = Vec::new();
         let mut zeros = 0;
         let waits = self.with_node(node, |engine, slot| {
             let file = engine.nodes.get(slot)?;
@@ -212,29 +214,30 @@ impl<R: RawMutex> Volume<R> {
             }
             engine.load_extents(slot)?;
             payload.reserve(((written - offset) / crate::cache::PAGE_SIZE as u64) as usize + 2);
-            let ahead = engine.read_ahead(slot, offset, end - offset);
+            engine.read_ahead(slot, offset, end, &mut ahead)?;
             let mut position = offset;
             while position < written {
                 let (place, room) = engine.map_position(slot, position)?;
                 let count = room.min(written - position);
-                let ahead = ahead.min(room - count).min(valid - position - count);
                 if !pieces.is_empty()
                     || !self.cache.read_now(self.device, place, count as usize, &mut payload)?
                 {
                     if pieces.is_empty() {
                         engine.begin_io(slot)?;
                     }
-                    pieces.push((place, count as usize, ahead as usize));
+                    pieces.push((place, count as usize));
                 }
                 position += count;
             }
             Ok(!pieces.is_empty())
         })?;
+        for (place, length) in ahead {
+            self.cache.prefetch(self.device, place, length);
+        }
         if waits {
             let mut result = Ok(());
-            for (place, count, ahead) in pieces {
-                result =
-                    result.and_then(|()| self.cache.read(self.device, place, count, ahead, &mut payload));
+            for (place, count) in pieces {
+                result = result.and_then(|()| self.cache.read(self.device, place, count, &mut payload));
             }
             self.engine.lock().end_io(node.slot)?;
             result?;

@@ -12,6 +12,7 @@ use lock_api::RawMutex;
 use super::engine::Engine;
 use super::entry::Record;
 use super::extents::Extents;
+use super::streams::Streams;
 use super::{FileAttributes, Metadata, Node, NodeKind, VolumeError};
 use crate::hash_index::{HashIndex, NONE};
 
@@ -19,9 +20,8 @@ use crate::hash_index::{HashIndex, NONE};
 const MAXIMUM_NODES: usize = 16384;
 /// Bytes that a growing file takes in advance at most.
 const MAXIMUM_PREALLOCATION: u64 = 8 << 20;
-/// Read-ahead starts with as much when a reader goes on where it stopped, doubling up to the maximum.
-const FIRST_READ_AHEAD: u32 = 128 << 10;
-const MAXIMUM_READ_AHEAD: u32 = 1 << 20;
+/// Pieces of a file in which it is read ahead at a time, at most.
+const MAXIMUM_PIECES_AHEAD: usize = 32;
 /// Zeros written in one go while the volume is locked.
 pub(super) const ZERO_STEP: u64 = 1 << 20;
 
@@ -47,9 +47,7 @@ pub(super) struct OpenNode {
     in_flight: u32,
     /// Clusters cut off while there were some.
     deferred: Vec<(u32, u32)>,
-    /// Where a sequential reader would go on, and how much was read ahead for it.
-    next_read: u64,
-    read_ahead: u32,
+    pub(super) streams: Streams,
     pub(super) file_id: u64,
 }
 
@@ -144,8 +142,7 @@ impl<R: RawMutex> Engine<R> {
                     dirty: false,
                     in_flight: 0,
                     deferred: Vec::new(),
-                    next_read: 0,
-                    read_ahead: 0,
+                    streams: Streams::new(),
                     file_id: 0,
                 }));
                 self.nodes.slots.len() as u32 - 1
@@ -168,8 +165,7 @@ impl<R: RawMutex> Engine<R> {
         node.committed = 0;
         node.removed = false;
         node.dirty = false;
-        node.next_read = 0;
-        node.read_ahead = 0;
+        node.streams = Streams::new();
         node.file_id = file_id;
         Ok(Node { slot, generation: node.generation })
     }
@@ -481,18 +477,26 @@ impl<R: RawMutex> Engine<R> {
         Ok((self.geometry.offset_of(cluster) + within, room))
     }
 
-    /// How far to read ahead for a read that starts at `offset`.
-    pub(super) fn read_ahead(&mut self, slot: u32, offset: u64, length: u64) -> u64 {
-        let Ok(node) = self.nodes.get_mut(slot) else { return 0 };
-        if node.next_read == offset && offset > 0 {
-            node.read_ahead = (node.read_ahead * 2).clamp(FIRST_READ_AHEAD, MAXIMUM_READ_AHEAD);
-        } else if offset < node.next_read && node.next_read - offset < 1 << 20 {
-            // Several requests in flight may come out of order: no reason to lose the stream.
-        } else {
-            node.read_ahead = if offset == 0 { FIRST_READ_AHEAD } else { 0 };
+    /// Notes a read of bytes `start..end`; adds to `pieces` what should be read ahead now, as places and lengths.
+    pub(super) fn read_ahead(
+        &mut self,
+        slot: u32,
+        start: u64,
+        end: u64,
+        pieces: &mut Vec<(u64, u64)>,
+    ) -> Result<(), VolumeError> {
+        let most = self.read_ahead_limit;
+        let node = self.nodes.get_mut(slot)?;
+        let range = node.streams.advance(start, end, most);
+        let stop = range.end.min(node.record.valid);
+        let mut position = range.start;
+        while position < stop && pieces.len() < MAXIMUM_PIECES_AHEAD {
+            let (place, room) = self.map_position(slot, position)?;
+            let count = room.min(stop - position);
+            pieces.push((place, count));
+            position += count;
         }
-        node.next_read = offset + length;
-        u64::from(node.read_ahead)
+        Ok(())
     }
 
     /// Sets a file's size.
