@@ -6,6 +6,7 @@ use smb::fscc::{
     FileTime, RenameRequest, allocation_size, disposition, disposition_extended, end_of_file, mode, position,
 };
 use smb::netbios::{NetBiosName, SessionRequest, parse_direct, parse_session};
+use smb::reader::Writer;
 
 use crate::input::{Input, units};
 
@@ -39,7 +40,7 @@ pub fn run(data: &[u8]) {
             let Some(class) = DirectoryClass::from_wire(input.byte()) else { return };
             let capacity = usize::from(input.short());
             let mut out = vec![0xEE; 5];
-            let mut writer = DirectoryWriter::new(class, &mut out, capacity);
+            let mut writer = DirectoryWriter::new(class, Writer::new(&mut out), capacity);
             let mut added = 0;
             while !input.is_empty() {
                 let name = units(input.piece());

@@ -165,6 +165,11 @@ impl<'a> Writer<'a> {
         self.out.get(self.origin..).unwrap_or(&[])
     }
 
+    /// Makes room for `count` bytes more, so that they are appended without moving what is there.
+    pub fn reserve(&mut self, count: usize) {
+        self.out.reserve(count);
+    }
+
     /// Appends one byte.
     pub fn u8(&mut self, value: u8) {
         self.out.push(value);
@@ -207,9 +212,11 @@ impl<'a> Writer<'a> {
 
     /// Appends code units as UTF-16LE, without a terminator.
     pub fn utf16(&mut self, units: &[u16]) {
-        self.out.reserve(units.len().saturating_mul(2));
-        for unit in units {
-            self.out.extend_from_slice(&unit.to_le_bytes());
+        let start = self.out.len();
+        self.zeros(units.len().saturating_mul(2));
+        let (places, _) = self.out.get_mut(start..).unwrap_or(&mut []).as_chunks_mut::<2>();
+        for (place, unit) in places.iter_mut().zip(units) {
+            *place = unit.to_le_bytes();
         }
     }
 

@@ -4,6 +4,18 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileTime(pub u64);
 
+impl FileTime {
+    /// Later by up to 199 hundredths of a second; a time that is unknown stays so.
+    pub(crate) fn plus_centiseconds(self, count: u8) -> Self {
+        const CENTISECOND: u32 = (SECOND / 100) as u32;
+        if self.0 == 0 {
+            self
+        } else {
+            Self(self.0.saturating_add(u64::from(u32::from(count.min(199)) * CENTISECOND)))
+        }
+    }
+}
+
 /// Where a volume gets the time from.
 pub trait Clock: Send + Sync {
     /// The wall clock.
@@ -63,9 +75,7 @@ impl DosTime {
             return FileTime(0);
         }
         let seconds = u64::from(days(year, month, day) * DAY + hour * 3600 + minute * 60 + second);
-        FileTime(
-            (SECONDS_TO_1980 + seconds) * SECOND + u64::from(self.centiseconds.min(199)) * (SECOND / 100),
-        )
+        FileTime((SECONDS_TO_1980 + seconds) * SECOND).plus_centiseconds(self.centiseconds)
     }
 
     /// As one number, date above time.

@@ -164,14 +164,43 @@ impl ShortName {
             self.length += 1;
         }
     }
+
+    /// Takes at most `most` characters of `part`, dots and spaces left out; says how many.
+    fn push_usable(&mut self, part: &[u16], most: usize) -> usize {
+        let mut taken = 0;
+        for &unit in part {
+            if taken == most {
+                break;
+            }
+            if unit != DOT && unit != u16::from(b' ') {
+                let unit = upcase(unit);
+                self.push(if is_short_unit(unit) { unit } else { u16::from(b'_') });
+                taken += 1;
+            }
+        }
+        taken
+    }
 }
 
 /// Whether an 8.3 name may have this unit, upper case.
 fn is_short_unit(unit: u16) -> bool {
-    match u8::try_from(unit) {
-        Ok(byte) => byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"!#$%&'()-@^_`{}~".contains(&byte),
-        Err(_) => false,
-    }
+    /// A bit for each unit below 128.
+    const ALLOWED: [u32; 4] = {
+        let mut bits = [0; 4];
+        let mut byte = 0;
+        while byte < 128u8 {
+            let special = matches!(
+                byte,
+                b'!' | b'#'..=b')' | b'-' | b'@' | b'^'..=b'`' | b'{' | b'}' | b'~'
+            );
+            if byte.is_ascii_uppercase() || byte.is_ascii_digit() || special {
+                bits[byte as usize / 32] |= 1 << (byte % 32);
+            }
+            byte += 1;
+        }
+        bits
+    };
+    ALLOWED.get(usize::from(unit / 32)).is_some_and(|bits| bits >> (unit % 32) & 1 != 0)
 }
 
 /// Whether a name already is an 8.3 name, but for its case.
@@ -198,17 +227,8 @@ pub fn short_name(name: &[u16]) -> Option<ShortName> {
     let dot = name.iter().rposition(|unit| *unit == DOT).filter(|dot| *dot > 0);
     let base = name.get(..dot.unwrap_or(name.len())).unwrap_or(name);
     let extension = dot.and_then(|dot| name.get(dot + 1..)).unwrap_or(&[]);
-    let usable = |part: &[u16], most: usize| -> ShortName {
-        let mut out = ShortName::EMPTY;
-        let units = part.iter().copied().filter(|unit| *unit != DOT && *unit != u16::from(b' '));
-        for unit in units.take(most) {
-            let unit = upcase(unit);
-            out.push(if is_short_unit(unit) { unit } else { u16::from(b'_') });
-        }
-        out
-    };
-    let mut short = usable(base, 2);
-    if short.length == 0 {
+    let mut short = ShortName::EMPTY;
+    if short.push_usable(base, 2) == 0 {
         short.push(u16::from(b'_'));
     }
     let hash = hash_name(name);
@@ -219,10 +239,10 @@ pub fn short_name(name: &[u16]) -> Option<ShortName> {
     }
     short.push(u16::from(b'~'));
     short.push(u16::from(b'1'));
-    let extension = usable(extension, 3);
-    if extension.length > 0 {
-        short.push(DOT);
-        extension.units().iter().for_each(|unit| short.push(*unit));
+    let length = short.length;
+    short.push(DOT);
+    if short.push_usable(extension, 3) == 0 {
+        short.length = length;
     }
     Some(short)
 }

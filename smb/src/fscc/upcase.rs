@@ -65,10 +65,17 @@ const RUNS: &[Run] = &[
 ];
 
 /// The upper case of a code unit.
+#[inline(always)]
 pub const fn upcase(unit: u16) -> u16 {
     if unit < 0x80 {
-        return if unit >= b'a' as u16 && unit <= b'z' as u16 { unit - 0x20 } else { unit };
+        // Without a branch: this is done for every unit of every name that is listed or looked up.
+        return unit - (((unit.wrapping_sub(b'a' as u16) < 26) as u16) << 5);
     }
+    upcase_by_table(unit)
+}
+
+#[inline(never)]
+const fn upcase_by_table(unit: u16) -> u16 {
     let (mut low, mut high) = (0, RUNS.len());
     while low < high {
         let middle = low + (high - low) / 2;

@@ -74,8 +74,12 @@ impl<E: Environment> Server<E> {
             }
         };
         let single = parsed.flags & wire::RETURN_SINGLE_ENTRY != 0;
-        let mut output = Vec::with_capacity(capacity.min(0x1_0000));
-        let mut entries = DirectoryWriter::new(class, &mut output, capacity);
+        // The length is not known yet.
+        writer.reserve(wire::OUTPUT_START + capacity.min(0x1_0000));
+        let head = writer.position();
+        wire::emit(writer, 1);
+        let start = writer.position();
+        let mut entries = DirectoryWriter::new(class, writer.nested(), capacity);
         let first = !search.found;
         let overflow = list(&open, &mut search, &mut entries, single)?;
         let empty = entries.is_empty();
@@ -92,8 +96,8 @@ impl<E: Environment> Server<E> {
         }
         search.found = true;
         self.keep(&open, search);
-        wire::emit(writer, output.len() as u32);
-        writer.bytes(&output);
+        let length = (writer.position() - start) as u32;
+        writer.patch_u32(head + wire::OUTPUT_START - 4, length);
         Ok(Outcome::Done(NtStatus::SUCCESS))
     }
 
@@ -175,7 +179,8 @@ fn push(
     stored_short: Option<&[u16]>,
     metadata: &Metadata,
 ) -> bool {
-    let made_short = if stored_short.is_none() { short_name(name) } else { None };
+    let wanted = entries.has_short_names() && stored_short.is_none();
+    let made_short = if wanted { short_name(name) } else { None };
     let short = stored_short.or(made_short.as_ref().map(|short| short.units())).unwrap_or(&[]);
     entries.push(&DirectoryEntry {
         name,

@@ -104,8 +104,29 @@ pub(crate) struct SetParser {
     sum: u16,
     expected_sum: u16,
     stream_seen: bool,
+    known_time: KnownTime,
     long: [u16; 260],
     long_length: usize,
+}
+
+/// The second worked out last: the times of a set, and of sets that were made together, are often the same.
+#[derive(Default)]
+struct KnownTime {
+    packed: u32,
+    zone: u8,
+    /// Of `packed` in `zone`, without hundredths.
+    moment: FileTime,
+}
+
+impl KnownTime {
+    /// The moment that a packed time in a time zone is.
+    fn moment(&mut self, packed: u32, centiseconds: u8, zone: u8) -> FileTime {
+        if (packed, zone) != (self.packed, self.zone) {
+            let local = DosTime::unpack(packed, 0).to_file_time();
+            *self = Self { packed, zone, moment: apply_utc_offset(local, zone) };
+        }
+        self.moment.plus_centiseconds(centiseconds)
+    }
 }
 
 impl SetParser {
@@ -121,6 +142,7 @@ impl SetParser {
             sum: 0,
             expected_sum: 0,
             stream_seen: false,
+            known_time: KnownTime::default(),
             long: [0; 260],
             long_length: 0,
         }
@@ -153,9 +175,8 @@ impl SetParser {
             self.sum = if self.trusting { 0 } else { set_checksum(0, bytes, true) };
             self.stream_seen = false;
             self.start = position;
-            let time = |offset: usize, centiseconds: u8, zone: usize| {
-                let local = DosTime::unpack(get32(bytes, offset), centiseconds).to_file_time();
-                apply_utc_offset(local, get8(bytes, zone))
+            let mut time = |offset: usize, centiseconds: u8, zone: usize| {
+                self.known_time.moment(get32(bytes, offset), centiseconds, get8(bytes, zone))
             };
             self.record = Record {
                 position,
@@ -189,9 +210,9 @@ impl SetParser {
                 self.record.contiguous = flags & NO_FAT_CHAIN != 0 && flags & ALLOCATION_POSSIBLE != 0;
             }
             EXFAT_NAME if self.stream_seen => {
-                for unit in bytes.get(2..RECORD).unwrap_or(&[]).chunks_exact(2).take(self.name_left) {
-                    self.name.push(get16(unit, 0));
-                }
+                let (units, _) = bytes.get(2..RECORD).unwrap_or(&[]).as_chunks::<2>();
+                let units = units.iter().take(self.name_left);
+                self.name.extend(units.map(|unit| u16::from_le_bytes(*unit)));
                 self.name_left = self.name_left.saturating_sub(15);
             }
             // A vendor's record: part of the set, nothing for us.
