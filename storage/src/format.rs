@@ -62,9 +62,24 @@ pub fn disk(device: &Arc<dyn BlockDevice>, options: &Options) -> Result<Layout, 
 /// for ours. Everything on the disk is lost.
 pub fn divide(device: &dyn BlockDevice, blocks: u64, unique: [u8; 16]) -> Result<(), FormatError> {
     let plan = partition::plan(blocks.min(device.blocks()), device.block_size()).ok_or(FormatError::Size)?;
-    partition::write_gpt(device, &plan, unique)?;
+    divide_by(device, &plan, unique)
+}
+
+/// Divides a disk by a plan that was made for another.
+pub(crate) fn divide_by(
+    device: &dyn BlockDevice,
+    plan: &partition::Plan,
+    unique: [u8; 16],
+) -> Result<(), FormatError> {
+    // The backup table takes less than the last MiB.
+    let table = (1 << 20) / u64::from(device.block_size());
+    if plan.data.0.saturating_add(plan.data.1).saturating_add(table) > device.blocks() {
+        return Err(FormatError::Size);
+    }
+    partition::write_gpt(device, plan, unique)?;
     let start = plan.private.0 * u64::from(device.block_size());
     write_zeros(device, start, (1 << 20) + 65536)?;
+    device.flush()?;
     Ok(())
 }
 

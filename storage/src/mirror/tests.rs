@@ -1,6 +1,6 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::vec;
-use std::vec::Vec;
 
 use super::*;
 use crate::test_devices::{Faults, FaultyDisk, Generator, RamDisk};
@@ -28,22 +28,28 @@ fn assemble(disks: &[(Arc<RamDisk>, Arc<FaultyDisk>); 2]) -> Result<TestMirror, 
 
 /// Whether both disks hold the same in the mirrored part.
 fn equal(mirror: &TestMirror, disks: &[(Arc<RamDisk>, Arc<FaultyDisk>); 2]) -> bool {
-    let part = |disk: &RamDisk| disk.image()[mirror.first as usize..mirror.end as usize].to_vec();
+    let part =
+        |disk: &RamDisk| disk.image()[mirror.place.first() as usize..mirror.place.end() as usize].to_vec();
     part(&disks[0].0) == part(&disks[1].0)
 }
 
 fn write(mirror: &TestMirror, offset: u64, value: u8, length: usize) -> Result<(), DeviceError> {
-    mirror.write((mirror.first + offset) / 512, &[&vec![value; length]])
+    mirror.write((mirror.place.first() + offset) / 512, &[&vec![value; length]])
 }
 
 fn read(mirror: &TestMirror, offset: u64) -> Result<u8, DeviceError> {
     let mut block = [0; 512];
-    mirror.read((mirror.first + offset) / 512, &mut [&mut block])?;
+    mirror.read((mirror.place.first() + offset) / 512, &mut [&mut block])?;
     Ok(block[100])
 }
 
 fn resync(mirror: &TestMirror) {
-    while !mirror.resync().unwrap() {}
+    while mirror.resync().unwrap() != Step::Done {}
+}
+
+fn scrub(mirror: &TestMirror) {
+    mirror.start_scrub().unwrap();
+    while mirror.scrub().unwrap() != Step::Done {}
 }
 
 #[test]
@@ -60,7 +66,7 @@ fn a_disk_fails_comes_back_and_the_other_fails() {
     // The last good disk stays.
     assert!(mirror.fail(1).is_err());
     disks[0].1.pull(false);
-    mirror.replace(0, disks[0].1.clone()).unwrap();
+    mirror.replace(0, disks[0].1.clone(), None).unwrap();
     // Only what it lacks is copied, and writes meanwhile go to both.
     assert!(mirror.status().dirty_regions <= 2);
     write(&mirror, 9 << 20, 4, 65536).unwrap();
@@ -88,7 +94,8 @@ fn a_new_disk_is_filled() {
     write(&mirror, 3 << 20, 9, 1 << 20).unwrap();
     mirror.fail(1).unwrap();
     let fresh = self::disks();
-    mirror.replace(1, fresh[1].1.clone()).unwrap();
+    assert_eq!(mirror.replace(1, fresh[1].1.clone(), None), Err(MirrorError::Foreign));
+    mirror.replace(1, fresh[1].1.clone(), Some(99)).unwrap();
     resync(&mirror);
     assert!(equal(&mirror, &[disks[0].clone(), fresh[1].clone()]));
     // An unequal start is made equal in the same way.
@@ -143,17 +150,29 @@ fn media_errors_are_repaired_from_the_twin() {
     mirror.maintain().unwrap();
     mirror.maintain().unwrap();
     assert_eq!(mirror.status().dirty_regions, 0);
-    disks[0].1.set_faults(Faults { read: 1, ..Faults::default() });
-    for offset in (0..4 << 20).step_by(65536) {
-        assert_eq!(read(&mirror, offset), Ok(6));
+    let spoil = |disk: usize, offset: u64| disks[disk].1.spoil((mirror.place.first() + offset) / 512);
+    let places = || (0..4 << 20).step_by(65536);
+    // The disk that is asked first, in turn by MiB of the disk.
+    let asked = |offset: u64| ((mirror.place.first() + offset) >> 20) as usize % 2;
+    places().for_each(|offset| spoil(asked(offset), offset));
+    for _ in 0..2 {
+        places().for_each(|offset| assert_eq!(read(&mirror, offset), Ok(6)));
     }
-    assert!(mirror.status().repaired[0] > 10);
+    assert_eq!(mirror.status().repaired, [32, 32]);
+    assert_eq!(mirror.status().members, [Member::Good; 2]);
+    // A disk that cannot be repaired stays in use where it can be read.
+    disks[0].1.set_faults(Faults { read: 1, ..Faults::default() });
+    places().for_each(|offset| assert_eq!(read(&mirror, offset), Ok(6)));
     assert_eq!(mirror.status().members, [Member::Good; 2]);
     disks[0].1.set_faults(Faults::default());
+    // A scrub repairs what nobody reads.
+    spoil(0, (5 << 20) + 512);
+    spoil(1, (7 << 20) + 1024);
     // A scrub finds what nobody read.
-    disks[1].0.poke(mirror.first + (6 << 20) + 5, &[1]);
-    let unequal: Vec<u32> = (0..mirror.regions()).filter(|&region| !mirror.scrub(region).unwrap()).collect();
-    assert_eq!(unequal.len(), 1);
+    disks[1].0.poke(mirror.place.first() + (6 << 20) + 5, &[1]);
+    scrub(&mirror);
+    assert_eq!((mirror.status().differences, mirror.status().scrubbed), (1, true));
+    assert_eq!(mirror.status().repaired, [33, 33]);
     assert!(equal(&mirror, &disks));
 }
 
@@ -176,7 +195,7 @@ fn random_failures_never_reach_the_reader() {
                     for (index, disk) in disks.iter().enumerate() {
                         disk.1.pull(false);
                         if mirror.status().members[index] == Member::Failed {
-                            mirror.replace(index, disk.1.clone()).unwrap();
+                            mirror.replace(index, disk.1.clone(), None).unwrap();
                         }
                     }
                 }
@@ -233,7 +252,7 @@ fn both_disks_write_at_once() {
     mirror.flush().unwrap();
     assert_eq!(most.swap(0, Ordering::Relaxed), 2);
     // And what goes beside a write goes beside both halves of it.
-    let block = mirror.first / 512;
+    let block = mirror.place.first() / 512;
     let mut beside = Err(DeviceError::Gone);
     mirror
         .execute(Command::Write { block, buffers: &[&[1; 512]] }, &mut || {

@@ -1,6 +1,7 @@
 //! Faults wrap a device.
 
 use alloc::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -22,6 +23,8 @@ pub struct Faults {
 pub struct FaultyDisk {
     device: Arc<dyn BlockDevice>,
     state: Mutex<(Generator, Faults)>,
+    /// Blocks that cannot be read until they are written.
+    spoilt: Mutex<BTreeSet<u64>>,
     pulled: AtomicBool,
     reads: AtomicU32,
     writes: AtomicU32,
@@ -33,6 +36,7 @@ impl FaultyDisk {
         Self {
             device,
             state: Mutex::new((Generator::new(seed), faults)),
+            spoilt: Mutex::new(BTreeSet::new()),
             pulled: AtomicBool::new(false),
             reads: AtomicU32::new(0),
             writes: AtomicU32::new(0),
@@ -52,6 +56,22 @@ impl FaultyDisk {
     /// Whether it is away.
     pub fn is_pulled(&self) -> bool {
         self.pulled.load(Ordering::Relaxed)
+    }
+
+    /// Makes a block unreadable until it is written.
+    pub fn spoil(&self, block: u64) {
+        self.spoilt.lock().unwrap().insert(block);
+    }
+
+    /// Whether a read meets a spoilt block; a write makes its blocks readable.
+    fn is_spoilt(&self, command: &Command<'_, '_>) -> bool {
+        let Some((block, bytes)) = command.range() else { return false };
+        let blocks = block..block + bytes / u64::from(self.device.block_size());
+        let mut spoilt = self.spoilt.lock().unwrap();
+        if matches!(command, Command::Write { .. }) {
+            spoilt.retain(|block| !blocks.contains(block));
+        }
+        spoilt.range(blocks).next().is_some()
     }
 
     /// Read and write commands so far.
@@ -83,6 +103,7 @@ impl BlockDevice for FaultyDisk {
 
     fn execute(&self, command: Command<'_, '_>, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError> {
         let failed = match &command {
+            Command::Read { .. } if self.is_spoilt(&command) => Err(DeviceError::Medium),
             Command::Read { .. } => self.fails(|faults| faults.read, DeviceError::Medium),
             Command::Write { .. } => self.fails(|faults| faults.write, DeviceError::Failed),
             Command::Flush => self.fails(|faults| faults.flush, DeviceError::Failed),
@@ -93,7 +114,10 @@ impl BlockDevice for FaultyDisk {
         }
         match &command {
             Command::Read { .. } => drop(self.reads.fetch_add(1, Ordering::Relaxed)),
-            Command::Write { .. } => drop(self.writes.fetch_add(1, Ordering::Relaxed)),
+            Command::Write { .. } => {
+                self.writes.fetch_add(1, Ordering::Relaxed);
+                self.is_spoilt(&command);
+            }
             Command::Flush => (),
         }
         self.device.execute(command, meanwhile)

@@ -14,7 +14,7 @@ use std::vec::Vec;
 use super::tests::{mount_journaled, units};
 use super::*;
 use crate::format::{Kind, Options};
-use crate::mirror::{Member, Mirror, MirrorError};
+use crate::mirror::{Member, Mirror, MirrorError, Step};
 use crate::partition::Layout;
 use crate::test_devices::oracle::{self, Covered, Found, look};
 use crate::test_devices::workload::{Answer, Diary, Failure, Files, Habits, Worker};
@@ -280,7 +280,7 @@ impl Machine {
                 for (index, disk) in disks.iter().enumerate() {
                     disk.pull(false);
                     if members[index] == Member::Failed {
-                        mirror.replace(index, disk.clone()).unwrap();
+                        mirror.replace(index, disk.clone(), None).unwrap();
                     }
                 }
             }
@@ -375,7 +375,7 @@ impl Machine {
         let device: Arc<dyn BlockDevice> = mirror.clone();
         let (volume, data) = mount_divided(&device, history.journal_blocks);
         let found = self.look(history, &volume);
-        while !mirror.resync().unwrap() {}
+        while mirror.resync().unwrap() != Step::Done {}
         volume.unmount().unwrap();
         assert_eq!(mirror.status().members, [Member::Good; 2]);
         let layout = Layout::read(&*device).unwrap();
