@@ -6,6 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
+use crate::array::array;
 use crate::date::{format_time, parse_time};
 use crate::shell::{Action, PasswordFor};
 use crate::system::{Access, DiskFormat, FileSystem, Outcome, Restart, Share, System};
@@ -32,7 +33,21 @@ struct Command {
     handler: Handler,
 }
 
-const COMMANDS: [Command; 12] = [
+const COMMANDS: [Command; 13] = [
+    Command {
+        name: "array",
+        forms: &[
+            "",
+            "create [exfat | fat32]",
+            "add DISK",
+            "fail DISK",
+            "scrub [stop]",
+            "choose DISK",
+            "split",
+        ],
+        summary: "the mirror of two disks: show, make, repair, check it",
+        handler: array,
+    },
     Command { name: "crash", forms: &[""], summary: "what the last crash left behind", handler: crash },
     Command {
         name: "date",
@@ -121,6 +136,7 @@ pub(crate) fn carry_out(action: &Action, system: &mut dyn System, out: &mut dyn 
             writeln!(out, "Formatting disk {disk} ...")?;
             (system.format(*disk, *format), format!("Disk {disk} is formatted."))
         }
+        Action::Array(change) => return crate::array::carry_out(*change, system, out),
         Action::RemoveUser(name) => (system.remove_user(name), format!("User {name} is gone.")),
         Action::RemoveShare(name) => {
             (system.remove_share(name), format!("Share {name} is gone; its files stay."))
@@ -152,7 +168,7 @@ pub(crate) fn set_password(
 }
 
 /// Prints `done`, or why not.
-fn report(outcome: &Outcome, done: &str, out: &mut dyn Write) -> fmt::Result {
+pub(crate) fn report(outcome: &Outcome, done: &str, out: &mut dyn Write) -> fmt::Result {
     match outcome {
         Ok(()) if done.is_empty() => Ok(()),
         Ok(()) => writeln!(out, "{done}"),
@@ -161,7 +177,7 @@ fn report(outcome: &Outcome, done: &str, out: &mut dyn Write) -> fmt::Result {
 }
 
 /// Prints the forms of a command that was not understood.
-fn usage(name: &str, out: &mut dyn Write) -> Result<Next, fmt::Error> {
+pub(crate) fn usage(name: &str, out: &mut dyn Write) -> Result<Next, fmt::Error> {
     if let Some(command) = COMMANDS.iter().find(|command| command.name == name) {
         for (index, form) in command.forms.iter().enumerate() {
             let lead = if index == 0 { "usage:" } else { "   or:" };
@@ -588,6 +604,7 @@ pub(crate) mod tests {
     /// An appliance that notes what it was asked to do.
     #[derive(Default)]
     pub(crate) struct Model {
+        pub(crate) array: Option<Array>,
         pub(crate) done: Vec<String>,
         pub(crate) handles: usize,
     }
@@ -676,6 +693,19 @@ pub(crate) mod tests {
 
         fn format(&mut self, disk: usize, format: DiskFormat) -> Outcome {
             self.done.push(format!("format {disk} {:?}", format.file_system));
+            Ok(())
+        }
+
+        fn array(&self) -> Option<Array> {
+            self.array.clone()
+        }
+
+        fn adding_loses(&self, disk: usize) -> Outcome<bool> {
+            if disk < 2 { Ok(disk == 1) } else { Err("there is no such disk".into()) }
+        }
+
+        fn change_array(&mut self, change: ArrayChange) -> Outcome {
+            self.done.push(format!("{change:?}"));
             Ok(())
         }
 

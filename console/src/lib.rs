@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+mod array;
 mod command;
 mod date;
 mod editor;
@@ -20,6 +21,6 @@ pub use date::{Date, format_time, parse_time};
 pub use editor::{Editor, Event};
 pub use shell::Shell;
 pub use system::{
-    Access, Cache, Connection, Crash, Disk, DiskFormat, FileSystem, Memory, Outcome, Port, Restart, Share,
-    Sizes, Status, System, Thread, User, VolumeUse,
+    Access, Array, ArrayChange, ArrayMember, Cache, Connection, Crash, Disk, DiskFormat, FileSystem, Memory,
+    Outcome, Port, Restart, Share, Sizes, Status, System, Thread, User, VolumeUse,
 };

@@ -35,6 +35,8 @@ enum State {
 pub(crate) enum Action {
     /// Format the disk on a channel.
     Format(usize, crate::DiskFormat),
+    /// Change the array.
+    Array(crate::ArrayChange),
     /// Remove an account.
     RemoveUser(String),
     /// Remove a share.

@@ -29,6 +29,16 @@ pub trait System {
     /// Lays a new file system over the disk on channel `disk`: all that is on it is lost.
     fn format(&mut self, disk: usize, format: DiskFormat) -> Outcome;
 
+    /// The array, if a disk belongs to one.
+    fn array(&self) -> Option<Array>;
+
+    /// Whether something is lost when the disk on channel `disk` is added to the array, or to the other disk to make
+    /// one; or why it cannot be.
+    fn adding_loses(&self, disk: usize) -> Outcome<bool>;
+
+    /// Changes the array.
+    fn change_array(&mut self, change: ArrayChange) -> Outcome;
+
     /// The accounts.
     fn users(&self) -> Vec<User>;
 
@@ -206,6 +216,55 @@ pub struct VolumeUse {
     pub total: u64,
     /// Bytes free.
     pub free: u64,
+}
+
+/// Two disks that hold the same.
+#[derive(Clone, Debug, Default)]
+pub struct Array {
+    /// "good", "degraded", ..., or why it is not in use.
+    pub state: String,
+    /// Its volume is in use.
+    pub running: bool,
+    /// The disks.
+    pub members: Vec<ArrayMember>,
+    /// A disk is being brought up to date: parts done, of all.
+    pub resync: Option<(u64, u64)>,
+    /// Blocks of the good disk that could not be read for it.
+    pub unreadable: u32,
+    /// The disks are being compared: bytes done, of all.
+    pub scrub: Option<(u64, u64)>,
+    /// Blocks that differed in the last comparison, or the one that runs; `None` when there was none.
+    pub differences: Option<u32>,
+    /// Parts with writes in progress or not long ago.
+    pub active: u32,
+}
+
+/// A disk of the array.
+#[derive(Clone, Debug, Default)]
+pub struct ArrayMember {
+    /// The channel; `None` when the disk is not there.
+    pub disk: Option<usize>,
+    /// "good", "failed", ...
+    pub state: String,
+    /// Blocks that were repaired from the other disk since the start.
+    pub repaired: u32,
+}
+
+/// What can be done with the array. Disks go by their channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArrayChange {
+    /// Make a new one of all disks; what is on them is lost.
+    Create(FileSystem),
+    /// Put a disk in the place of the failed one, or beside a disk with a volume of its own.
+    Add(usize),
+    /// Go on without a disk.
+    Fail(usize),
+    /// Go on with this disk alone, whatever the other has.
+    Choose(usize),
+    /// Begin to compare the disks, or stop.
+    Scrub(bool),
+    /// Make each disk a volume of its own.
+    Split,
 }
 
 /// An Ethernet port.

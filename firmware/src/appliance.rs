@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
 use flash_layout::CONFIGURATION;
-use flash_layout::configuration::{Access, Configuration, Policy, Share, same_name};
+use flash_layout::configuration::{Access, BlankDisks, Configuration, Policy, Share, same_name};
 use flash_layout::log::Log;
 use smb::environment::UserId;
 use smb::server::{
@@ -23,7 +23,7 @@ use crate::log_ring;
 use crate::net::{self, Addressing, Mailbox, Net, StaticAddress};
 use crate::scheduler::{self, Event, Machine};
 use crate::slots::Slots;
-use crate::volumes::Volumes;
+use crate::volumes::{Surroundings, Volumes};
 use crate::workers::Pool;
 
 /// Bytes of a worker's stack.
@@ -46,6 +46,9 @@ const FLUSH_INTERVAL: u64 = 2_000_000;
 
 /// How often a disk that has left is looked for, in microseconds.
 const WATCH_INTERVAL: u64 = 3_000_000;
+
+/// An empty channel is looked at in one of so many rounds.
+const EMPTY_CHANNEL_ROUNDS: u32 = 4;
 
 /// What a port carries, in bits a second: the board's chips are 10/100 Ethernet.
 const PORT_SPEED: u64 = 100_000_000;
@@ -153,6 +156,7 @@ impl<B: Board> Appliance<B> {
         self.pool.start(workers, WORKER_STACK, self)?;
         // The engine's tick may carry a parked request to its end, which takes a worker's stack.
         scheduler::spawn("flusher", WORKER_STACK, move || self.flush_now_and_then())?;
+        scheduler::spawn("array", TASK_STACK, move || self.volumes.work_on_array())?;
         scheduler::spawn("console", TASK_STACK, move || crate::console_task::run(self))?;
         scheduler::spawn("watch", TASK_STACK, move || self.watch_disks())?;
         scheduler::spawn("start", WORKER_STACK, move || self.bring_up())?;
@@ -213,16 +217,17 @@ impl<B: Board> Appliance<B> {
 
     /// Finds the disks, mounts what is on them, adds the shares, and lets clients in.
     fn bring_up(&'static self) {
-        let format = self.configuration().format_blank_disks;
-        for channel in 0..self.board.disk_channel_count() {
-            match self.board.find_disk(channel) {
-                Some(disk) => self.volumes.attach(channel, disk, format, self.clock, self.entropy),
-                None => log::info!("channel {channel}: no disk"),
-            }
-        }
-        if format {
+        let blank = self.configuration().blank_disks;
+        let disks =
+            (0..self.board.disk_channel_count()).map(|channel| self.board.find_disk(channel)).collect();
+        // Nobody can be at work on a volume yet, and all shares are published below.
+        let nobody = |_| ();
+        let surroundings =
+            Surroundings { clock: self.clock, entropy: self.entropy, withdraw: &nobody, publish: &nobody };
+        self.volumes.start(disks, blank, &surroundings);
+        if blank != BlankDisks::Leave {
             let mut changed = (*self.configuration()).clone();
-            changed.format_blank_disks = false;
+            changed.blank_disks = BlankDisks::Leave;
             if let Err(why) = self.save(changed) {
                 log::error!("configuration: {why}");
             }
@@ -267,8 +272,23 @@ impl<B: Board> Appliance<B> {
         }
     }
 
+    /// Changes the volumes while clients are served: a volume's shares go and come with it.
+    pub(crate) fn change_volumes<T>(&self, change: impl FnOnce(&Volumes, &Surroundings<'_>) -> T) -> T {
+        let withdraw = |volume| self.withdraw(volume);
+        let publish = |volume| {
+            for share in &self.configuration().shares {
+                if usize::from(share.volume) == volume {
+                    self.publish(share);
+                }
+            }
+        };
+        let surroundings =
+            Surroundings { clock: self.clock, entropy: self.entropy, withdraw: &withdraw, publish: &publish };
+        change(&self.volumes, &surroundings)
+    }
+
     /// Takes the shares of a volume away from the engine.
-    pub(crate) fn withdraw(&self, volume: usize) {
+    fn withdraw(&self, volume: usize) {
         for share in &self.configuration().shares {
             if usize::from(share.volume) == volume {
                 self.server.remove_share(&share.name);
@@ -293,24 +313,19 @@ impl<B: Board> Appliance<B> {
         self.configuration().shares.iter().any(|share| same_name(&share.name, name))
     }
 
-    /// Mounts a disk that had left when it, or another, is there again.
+    /// Takes a disk into use when it, or another, is there after one had left, or on a channel that had none.
     fn watch_disks(&self) {
-        loop {
+        for round in 0u32.. {
             scheduler::sleep(WATCH_INTERVAL);
             for channel in 0..self.board.disk_channel_count() {
-                if !self.is_open() || !self.board.disk_is_gone(channel) {
+                // An empty channel is asked less often: each target there could be has to time out.
+                let empty = self.volumes.device(channel).is_none() && round % EMPTY_CHANNEL_ROUNDS == 0;
+                if !self.is_open() || !(self.board.disk_is_gone(channel) || empty) {
                     continue;
                 }
                 let Some(disk) = self.board.find_disk(channel) else { continue };
-                log::info!("channel {channel}: a disk is there again");
-                self.withdraw(channel);
-                self.volumes.detach(channel);
-                self.volumes.attach(channel, disk, false, self.clock, self.entropy);
-                for share in &self.configuration().shares {
-                    if usize::from(share.volume) == channel {
-                        self.publish(share);
-                    }
-                }
+                log::info!("channel {channel}: a disk is there");
+                self.change_volumes(|volumes, surroundings| volumes.attach(channel, disk, surroundings));
             }
         }
     }
@@ -352,7 +367,7 @@ impl<B: Board> Appliance<B> {
         while !(self.net_ended.get() && self.pool.is_quiet()) && scheduler::now() < deadline {
             scheduler::sleep(10_000);
         }
-        self.volumes.unmount();
+        self.volumes.unmount_all();
         if let Some(log) = &mut *self.flash.borrow_mut() {
             crate::flash::store_seed(log.flash(), self.entropy);
         }

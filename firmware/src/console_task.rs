@@ -202,15 +202,19 @@ impl<B: Board> System for Commands<B> {
     }
 
     fn format(&mut self, disk: usize, format: console::DiskFormat) -> Outcome {
-        let appliance = self.0;
-        appliance.withdraw(disk);
-        let result = appliance.volumes.format(disk, format.file_system, appliance.clock, appliance.entropy);
-        for share in &appliance.configuration().shares {
-            if usize::from(share.volume) == disk {
-                appliance.publish(share);
-            }
-        }
-        result
+        self.0.change_volumes(|volumes, surroundings| volumes.format(disk, format.file_system, surroundings))
+    }
+
+    fn array(&self) -> Option<console::Array> {
+        self.0.volumes.describe_array()
+    }
+
+    fn adding_loses(&self, disk: usize) -> Outcome<bool> {
+        self.0.volumes.adding_loses(disk)
+    }
+
+    fn change_array(&mut self, change: console::ArrayChange) -> Outcome {
+        self.0.change_volumes(|volumes, surroundings| volumes.change_array(change, surroundings))
     }
 
     fn users(&self) -> Vec<console::User> {

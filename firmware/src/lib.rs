@@ -8,6 +8,7 @@
 extern crate alloc;
 
 mod appliance;
+mod array;
 mod authenticator;
 pub mod board;
 mod clock;

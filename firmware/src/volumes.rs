@@ -1,24 +1,27 @@
 //! The disks and the volumes on them: found, formatted when told so, mounted, synchronised, unmounted.
 //!
-//! Until there are mirrors, the disk on channel `n` carries volume `n`.
+//! The array's volume is volume 0 (`array.rs`). A disk of its own on channel `n` carries volume `n`, but for volume 0
+//! beside an array: that is volume 1 then.
 
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 
 use console::FileSystem;
+use flash_layout::configuration::BlankDisks;
 use storage::cache::PAGE_SIZE;
 use storage::format::{FormatError, Kind, Options};
 use storage::partition::Layout;
 use storage::{BlockDevice, Cache, Volume};
 
+use crate::array::Array;
 use crate::board::Disk;
 use crate::clock::{Clock, VolumeClock};
 use crate::entropy::EntropyPool;
-use crate::scheduler::{RawMutex, WaitQueue};
+use crate::scheduler::{Event, Mutex, RawMutex, WaitQueue};
 use crate::share_volume::ShareVolume;
 
 /// A volume in use.
@@ -31,11 +34,36 @@ struct Mounted {
 #[derive(Default)]
 struct Channel {
     disk: Option<Disk>,
-    mounted: Option<Mounted>,
-    /// Why nothing is mounted, in words.
+    /// What to say of the disk unless it is in the array.
     state: &'static str,
+}
+
+/// One of the volumes there can be.
+#[derive(Default)]
+struct Slot {
+    mounted: Option<Mounted>,
     /// The last synchronisation failed.
     failing: bool,
+}
+
+/// What a change of the volumes needs: time, chance, and shares that come and go with a volume's number.
+pub struct Surroundings<'a> {
+    /// For the volumes' time stamps.
+    pub clock: &'static Clock,
+    /// For identifiers.
+    pub entropy: &'a EntropyPool,
+    /// A volume is about to go.
+    pub withdraw: &'a dyn Fn(usize),
+    /// A volume is there.
+    pub publish: &'a dyn Fn(usize),
+}
+
+impl Surroundings<'_> {
+    pub(crate) fn unique(&self) -> [u8; 16] {
+        let mut unique = [0; 16];
+        self.entropy.fill(&mut unique);
+        unique
+    }
 }
 
 /// All disks and volumes.
@@ -44,19 +72,36 @@ pub struct Volumes {
     /// The cache's helpers that have nothing to do.
     idle: &'static WaitQueue,
     channels: RefCell<Vec<Channel>>,
+    slots: RefCell<Vec<Slot>>,
+    pub(crate) array: RefCell<Array>,
+    /// The array has something to do in the background.
+    pub(crate) array_work: Event,
+    /// The array could not be kept in order.
+    array_failing: Cell<bool>,
+    /// Held by who changes which disks and volumes there are.
+    pub(crate) changing: Mutex<()>,
 }
 
 impl Volumes {
     /// No disk yet, a cache of `budget` bytes, `count` channels.
     pub fn new(budget: usize, count: usize) -> Self {
-        let mut channels = Vec::new();
+        let (mut channels, mut slots) = (Vec::new(), Vec::new());
         channels.resize_with(count, Channel::default);
+        slots.resize_with(count.max(2), Slot::default);
         let idle: &'static WaitQueue = Box::leak(Box::default());
         let wake = Box::new(|| {
             idle.wake_one();
         });
-        let cache = Arc::new(Cache::with_helpers(budget, wake));
-        Self { cache, idle, channels: RefCell::new(channels) }
+        Self {
+            cache: Arc::new(Cache::with_helpers(budget, wake)),
+            idle,
+            channels: RefCell::new(channels),
+            slots: RefCell::new(slots),
+            array: RefCell::new(Array::None),
+            array_work: Event::new(),
+            array_failing: Cell::new(false),
+            changing: Mutex::new(()),
+        }
     }
 
     /// Reads ahead and writes back. One of several threads.
@@ -68,160 +113,243 @@ impl Volumes {
         }
     }
 
-    /// Takes the disk of a channel into use. A blank one is formatted if `format_blank` says so.
-    pub fn attach(
-        &self,
-        channel: usize,
-        disk: Disk,
-        format_blank: bool,
-        clock: &'static Clock,
-        entropy: &EntropyPool,
-    ) {
-        let device = disk.device.clone();
-        log::info!(
-            "channel {channel}: {}, {} MiB",
-            disk.identity.model,
-            device.blocks().saturating_mul(u64::from(device.block_size())) >> 20
-        );
+    /// Takes the disks into use that were found at the start, one for each channel that has one.
+    pub fn start(&self, disks: Vec<Option<Disk>>, blank: BlankDisks, surroundings: &Surroundings<'_>) {
+        let _changing = self.changing.lock();
+        for (channel, disk) in disks.into_iter().enumerate() {
+            match disk {
+                Some(disk) => self.note(channel, disk),
+                None => log::info!("channel {channel}: no disk"),
+            }
+        }
+        self.start_array(blank == BlankDisks::Mirror, surroundings);
+        let count = self.channels.borrow().len();
+        for channel in (0..count).filter(|&channel| !self.is_member(channel)) {
+            self.take_single(channel, blank != BlankDisks::Leave, surroundings);
+        }
+    }
+
+    /// Takes a disk into use that has come while the appliance runs.
+    pub fn attach(&self, channel: usize, disk: Disk, surroundings: &Surroundings<'_>) {
+        let _changing = self.changing.lock();
+        let before = self.device(channel);
+        // What is on a channel of its own has left with its disk.
+        if before.is_some() && !self.is_member(channel) {
+            self.unmount(self.volume_of(channel), surroundings);
+        }
+        self.note(channel, disk);
+        if !self.take_into_array(channel, before, surroundings) {
+            self.take_single(channel, false, surroundings);
+        }
+    }
+
+    fn note(&self, channel: usize, disk: Disk) {
+        let size = disk.device.blocks().saturating_mul(u64::from(disk.device.block_size()));
+        log::info!("channel {channel}: {}, {} MiB", disk.identity.model, size >> 20);
         self.with(channel, |entry| {
             entry.disk = Some(disk);
             entry.state = "not mounted";
         });
-        match Layout::read(&*device) {
+    }
+
+    /// Mounts what is on a disk that is not in the array. A blank one is formatted if `format_blank` says so.
+    pub(crate) fn take_single(&self, channel: usize, format_blank: bool, surroundings: &Surroundings<'_>) {
+        let Some(device) = self.device(channel) else { return };
+        let state = match Layout::read(&*device) {
             Err(why) => {
                 log::error!("channel {channel}: {why}");
-                self.with(channel, |entry| entry.state = "failed");
-                return;
+                "failed"
             }
             Ok(layout) if layout.data().is_none() && layout.blank && format_blank => {
-                if let Err(why) = self.format(channel, FileSystem::ExFat, clock, entropy) {
+                if let Err(why) = self.format_single(channel, FileSystem::ExFat, surroundings) {
                     log::error!("channel {channel}: {why}");
                 }
                 return;
             }
+            Ok(_) if !matches!(storage::mirror::examine(&*device), Ok(None)) => {
+                log::warn!("channel {channel}: the disk belongs to an array; `array` shows it");
+                "of an array"
+            }
             Ok(layout) if layout.data().is_none() => {
                 log::warn!("channel {channel}: no volume on the disk; `format {channel}` makes one");
-                self.with(channel, |entry| entry.state = "no volume");
-                return;
+                "no volume"
             }
-            Ok(_) => {}
-        }
-        if let Err(why) = self.mount(channel, &device, clock) {
-            log::error!("channel {channel}: {why}");
-            self.with(channel, |entry| entry.state = "not mountable");
-        }
+            Ok(_) => match self.mount_single(channel, &device, surroundings) {
+                Ok(()) => "online",
+                Err(why) => {
+                    log::error!("channel {channel}: {why}");
+                    "not mountable"
+                }
+            },
+        };
+        self.set_state(channel, state);
     }
 
-    /// Lets go of a channel's disk, which has left, and of its volume.
-    pub fn detach(&self, channel: usize) {
-        self.unmount_channel(channel);
-        self.with(channel, |entry| entry.disk = None);
-    }
-
-    fn mount(
+    fn mount_single(
         &self,
         channel: usize,
         disk: &Arc<dyn BlockDevice>,
-        clock: &'static Clock,
+        surroundings: &Surroundings<'_>,
     ) -> Result<(), String> {
         let layout = Layout::read(&**disk).map_err(|why| why.to_string())?;
         let partition = layout.data().and_then(|partition| partition.open(disk)).ok_or("no volume")?;
-        let clock = Arc::new(VolumeClock(clock));
         // A disk that the appliance has divided has room for a journal.
-        let journal = layout.journal(disk);
+        self.mount(self.volume_of(channel), partition, layout.journal(disk), surroundings)
+    }
+
+    pub(crate) fn mount(
+        &self,
+        number: usize,
+        partition: Arc<dyn BlockDevice>,
+        journal: Option<Arc<dyn BlockDevice>>,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<(), String> {
+        let clock = Arc::new(VolumeClock(surroundings.clock));
         let volume = Volume::mount_journaled(self.cache.clone(), partition, journal, clock, false);
         let volume = Arc::new(volume.map_err(|why| format!("volume: {why}"))?);
         let information = volume.information();
         log::info!(
-            "volume {channel}: {} \"{}\"{}",
+            "volume {number}: {} \"{}\"{}",
             information.file_system,
             String::from_utf16_lossy(&information.label),
             if information.read_only { ", read-only" } else { "" }
         );
         let shared = Arc::new(ShareVolume::new(volume.clone()));
-        self.with(channel, |entry| {
-            entry.mounted = Some(Mounted { volume, shared });
-            entry.state = "online";
+        self.with_slot(number, |slot| {
+            *slot = Slot { mounted: Some(Mounted { volume, shared }), failing: false }
         });
+        (surroundings.publish)(number);
         Ok(())
     }
 
-    /// Lays a new file system over a channel's disk and mounts it. No share may show the volume meanwhile.
+    /// Lays a new file system over a channel's disk, or over the array if the disk is in it, and mounts it.
     pub fn format(
         &self,
         channel: usize,
         file_system: FileSystem,
-        clock: &'static Clock,
-        entropy: &EntropyPool,
+        surroundings: &Surroundings<'_>,
     ) -> Result<(), String> {
-        let disk = self.with(channel, |entry| entry.disk.as_ref().map(|disk| disk.device.clone())).flatten();
-        let disk = disk.ok_or("there is no disk")?;
-        self.unmount_channel(channel);
-        let mut unique = [0; 16];
-        entropy.fill(&mut unique);
+        let _changing = self.changing.lock();
+        if self.is_member(channel) {
+            return self.format_array(file_system, surroundings);
+        }
+        let device = self.device(channel).ok_or("there is no disk")?;
+        if !matches!(storage::mirror::examine(&*device), Ok(None)) && self.is_refused() {
+            return Err(String::from("the disk belongs to an array: `array choose` or `array split` first"));
+        }
+        self.format_single(channel, file_system, surroundings)
+    }
+
+    fn format_single(
+        &self,
+        channel: usize,
+        file_system: FileSystem,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<(), String> {
+        let disk = self.device(channel).ok_or("there is no disk")?;
+        let number = self.volume_of(channel);
+        self.unmount(number, surroundings);
         log::info!("channel {channel}: formatting");
-        let kind = match file_system {
-            FileSystem::ExFat => Kind::Exfat,
-            FileSystem::Fat32 => Kind::Fat32,
-        };
-        let label = format!("DATA{channel}").encode_utf16().collect();
-        let options = Options { kind, label, unique, cluster: None };
-        storage::format::disk(&disk, &options).map_err(|why| match why {
-            FormatError::Device(why) => format!("formatting: {why}"),
-            FormatError::Size => String::from("the disk's size does not suit the file system"),
-            FormatError::Options => String::from("formatting: these options do not go together"),
-        })?;
-        self.mount(channel, &disk, clock)
+        let options = options(number, file_system, surroundings);
+        storage::format::disk(&disk, &options).map_err(format_error)?;
+        self.mount_single(channel, &disk, surroundings)?;
+        self.set_state(channel, "online");
+        Ok(())
     }
 
     fn with<T>(&self, channel: usize, body: impl FnOnce(&mut Channel) -> T) -> Option<T> {
         self.channels.borrow_mut().get_mut(channel).map(body)
     }
 
-    /// The volume of a channel as shares show it.
-    pub fn share_volume(&self, channel: usize) -> Option<Arc<ShareVolume>> {
-        self.with(channel, |entry| entry.mounted.as_ref().map(|mounted| mounted.shared.clone())).flatten()
+    fn with_slot<T>(&self, number: usize, body: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+        self.slots.borrow_mut().get_mut(number).map(body)
+    }
+
+    pub(crate) fn set_state(&self, channel: usize, state: &'static str) {
+        self.with(channel, |entry| entry.state = state);
+    }
+
+    pub(crate) fn device(&self, channel: usize) -> Option<Arc<dyn BlockDevice>> {
+        self.with(channel, |entry| entry.disk.as_ref().map(|disk| disk.device.clone())).flatten()
+    }
+
+    /// The channels' disks.
+    pub(crate) fn devices(&self) -> Vec<(usize, Arc<dyn BlockDevice>)> {
+        let channels = self.channels.borrow();
+        let devices = channels
+            .iter()
+            .enumerate()
+            .filter_map(|(channel, entry)| Some((channel, entry.disk.as_ref()?.device.clone())));
+        devices.collect()
+    }
+
+    /// The number of the volume on a disk that is not in the array.
+    pub(crate) fn volume_of(&self, channel: usize) -> usize {
+        if matches!(*self.array.borrow(), Array::None) { channel } else { channel.max(1) }
+    }
+
+    /// A volume as shares show it.
+    pub fn share_volume(&self, number: usize) -> Option<Arc<ShareVolume>> {
+        self.with_slot(number, |slot| slot.mounted.as_ref().map(|mounted| mounted.shared.clone())).flatten()
     }
 
     fn mounted(&self) -> Vec<(usize, Arc<Volume<RawMutex>>)> {
-        let channels = self.channels.borrow();
-        let mounted = channels
+        let slots = self.slots.borrow();
+        let mounted = slots
             .iter()
             .enumerate()
-            .filter_map(|(index, entry)| Some((index, entry.mounted.as_ref()?.volume.clone())));
+            .filter_map(|(number, slot)| Some((number, slot.mounted.as_ref()?.volume.clone())));
         mounted.collect()
     }
 
-    /// Writes what is dirty on channels that are not `gone`. Called by the flusher now and then.
+    /// Writes what is dirty, but not to single disks on channels that are `gone`. Called by the flusher now and then.
     pub fn synchronise(&self, gone: impl Fn(usize) -> bool) {
-        for (index, volume) in self.mounted() {
-            if gone(index) {
+        let count = self.channels.borrow().len();
+        let lost: Vec<usize> = (0..count)
+            .filter(|&channel| !self.is_member(channel) && gone(channel))
+            .map(|channel| self.volume_of(channel))
+            .collect();
+        for (number, volume) in self.mounted() {
+            if lost.contains(&number) {
                 continue;
             }
             let outcome = volume.sync();
             // One line when it begins to fail, not one every time.
             let failed_before =
-                self.with(index, |entry| core::mem::replace(&mut entry.failing, outcome.is_err()));
+                self.with_slot(number, |slot| core::mem::replace(&mut slot.failing, outcome.is_err()));
             match (outcome, failed_before.unwrap_or(false)) {
-                (Err(why), false) => log::error!("volume {index}: {why}"),
-                (Ok(()), true) => log::info!("volume {index}: synchronised again"),
+                (Err(why), false) => log::error!("volume {number}: {why}"),
+                (Ok(()), true) => log::info!("volume {number}: synchronised again"),
                 _ => {}
+            }
+        }
+        if let Some(mirror) = self.mirror() {
+            let outcome = mirror.maintain();
+            if let (Err(why), false) = (outcome, self.array_failing.replace(outcome.is_err())) {
+                log::error!("array: {why}");
             }
         }
     }
 
     /// Writes everything and marks the volumes clean. They take no more calls.
-    pub fn unmount(&self) {
-        let count = self.channels.borrow().len();
-        (0..count).for_each(|channel| self.unmount_channel(channel));
+    pub fn unmount_all(&self) {
+        for (number, volume) in self.mounted() {
+            self.with_slot(number, |slot| slot.mounted = None);
+            unmounted(number, &volume);
+        }
+        self.rest_array();
     }
 
-    fn unmount_channel(&self, channel: usize) {
-        let Some(mounted) = self.with(channel, |entry| entry.mounted.take()).flatten() else { return };
-        if let Err(why) = mounted.volume.unmount() {
-            log::error!("volume {channel}: {why}");
+    /// Takes a volume out of use, if it is in use.
+    pub(crate) fn unmount(&self, number: usize, surroundings: &Surroundings<'_>) {
+        (surroundings.withdraw)(number);
+        let Some(mounted) = self.with_slot(number, |slot| slot.mounted.take()).flatten() else { return };
+        unmounted(number, &mounted.volume);
+        for (channel, _) in self.devices() {
+            if !self.is_member(channel) && self.volume_of(channel) == number {
+                self.set_state(channel, "not mounted");
+            }
         }
-        self.with(channel, |entry| entry.state = "not mounted");
     }
 
     /// The cache's figures, for the console.
@@ -239,20 +367,20 @@ impl Volumes {
 
     /// What is on a channel, for the console; its error count is the board's to add.
     pub fn describe(&self, channel: usize) -> console::Disk {
-        let (disk, state, volume) = self
-            .with(channel, |entry| {
-                let volume = entry.mounted.as_ref().map(|mounted| mounted.volume.clone());
-                (entry.disk.clone(), entry.state, volume)
-            })
-            .unwrap_or_default();
+        let (disk, state) = self.with(channel, |entry| (entry.disk.clone(), entry.state)).unwrap_or_default();
         let Some(disk) = disk else {
             return console::Disk { channel, state: String::from("no disk"), ..console::Disk::default() };
         };
-        let volume = volume.map(|volume| {
+        let member = self.member_state(channel);
+        let number = if member.is_some() { 0 } else { self.volume_of(channel) };
+        let shown = member.is_some() || state == "online";
+        let volume =
+            self.with_slot(number, |slot| slot.mounted.as_ref().map(|mounted| mounted.volume.clone()));
+        let volume = volume.flatten().filter(|_| shown).map(|volume| {
             let information = volume.information();
             let space = volume.space().ok();
             console::VolumeUse {
-                index: channel,
+                index: number,
                 label: String::from_utf16_lossy(&information.label),
                 file_system: information.file_system.to_string(),
                 total: space.map_or(0, |space| space.total),
@@ -263,9 +391,33 @@ impl Volumes {
             channel,
             model: disk.identity.model.to_string(),
             size: disk.device.blocks().saturating_mul(u64::from(disk.device.block_size())),
-            state: String::from(state),
+            state: String::from(member.unwrap_or(state)),
             errors: 0,
             volume,
         }
+    }
+}
+
+fn unmounted(number: usize, volume: &Volume<RawMutex>) {
+    if let Err(why) = volume.unmount() {
+        log::error!("volume {number}: {why}");
+    }
+}
+
+/// What a new volume shall be.
+pub(crate) fn options(number: usize, file_system: FileSystem, surroundings: &Surroundings<'_>) -> Options {
+    let kind = match file_system {
+        FileSystem::ExFat => Kind::Exfat,
+        FileSystem::Fat32 => Kind::Fat32,
+    };
+    let label = format!("DATA{number}").encode_utf16().collect();
+    Options { kind, label, unique: surroundings.unique(), cluster: None }
+}
+
+pub(crate) fn format_error(why: FormatError) -> String {
+    match why {
+        FormatError::Device(why) => format!("formatting: {why}"),
+        FormatError::Size => String::from("the disk's size does not suit"),
+        FormatError::Options => String::from("formatting: these options do not go together"),
     }
 }

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 1 | `host-name`, `workgroup` | UTF-8 |
 //! | 1 | `signing`, `encryption` | one byte, see [`Policy`] |
-//! | 1 | `format-blank-disks` | one byte, 1 when set |
+//! | 1 | `format-blank-disks` | one byte, see [`BlankDisks`] |
 //! | 1 | `workers` | one byte, 10 to 20 |
 //! | 1 | `port0`, `port1` | DHCP (1 byte), static address there (1), address (4), prefix length (1), gateway there (1), gateway (4) |
 //! | 2 | the user's name, UTF-8 | number (2), flags (1; bit 0 administrator, bit 1 disabled), NT hash (16) |
@@ -51,8 +51,8 @@ pub struct Configuration {
     pub signing: Policy,
     /// Whether sessions must be encrypted.
     pub encryption: Policy,
-    /// One-shot: at the next start, disks without a partition table or file system are formatted; then it is cleared.
-    pub format_blank_disks: bool,
+    /// One-shot: what the next start makes of blank disks; then it is [`BlankDisks::Leave`].
+    pub blank_disks: BlankDisks,
     /// SMB worker threads, 10 to 20.
     pub workers: u8,
     /// The Ethernet ports, in the order of their slots.
@@ -70,11 +70,36 @@ impl Default for Configuration {
             workgroup: String::from("WORKGROUP"),
             signing: Policy::Required,
             encryption: Policy::Offered,
-            format_blank_disks: false,
+            blank_disks: BlankDisks::Leave,
             workers: 16,
             ports: [PortConfiguration::default(); PORTS],
             users: Vec::new(),
             shares: Vec::new(),
+        }
+    }
+}
+
+/// What a start makes of blank disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum BlankDisks {
+    /// Nothing: they wait for the console.
+    Leave = 0,
+    /// Two become a mirror with one volume, one alone a volume of its own.
+    Mirror = 1,
+    /// Each becomes a volume of its own.
+    Single = 2,
+}
+
+impl BlankDisks {
+    /// What a byte in flash stands for.
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Leave),
+            1 => Some(Self::Mirror),
+            2 => Some(Self::Single),
+            _ => None,
         }
     }
 }
@@ -247,7 +272,9 @@ impl Configuration {
         if let Some(workers @ 10..=20) = byte(b"workers")? {
             configuration.workers = workers;
         }
-        configuration.format_blank_disks = byte(b"format-blank-disks")? == Some(1);
+        if let Some(blank_disks) = byte(b"format-blank-disks")?.and_then(BlankDisks::from_byte) {
+            configuration.blank_disks = blank_disks;
+        }
         for (port, key) in configuration.ports.iter_mut().zip(PORT_KEYS) {
             if let Some(parsed) = log.get(SETTING, key)?.as_deref().and_then(parse_port) {
                 *port = parsed;
@@ -274,7 +301,7 @@ impl Configuration {
         log.set(SETTING, b"signing", &[self.signing as u8])?;
         log.set(SETTING, b"encryption", &[self.encryption as u8])?;
         log.set(SETTING, b"workers", &[self.workers])?;
-        log.set(SETTING, b"format-blank-disks", &[u8::from(self.format_blank_disks)])?;
+        log.set(SETTING, b"format-blank-disks", &[self.blank_disks as u8])?;
         for (port, key) in self.ports.iter().zip(PORT_KEYS) {
             log.set(SETTING, key, &emit_port(port))?;
         }
@@ -519,7 +546,7 @@ mod tests {
             workgroup: "HOME".to_string(),
             signing: Policy::Offered,
             encryption: Policy::Required,
-            format_blank_disks: true,
+            blank_disks: BlankDisks::Single,
             workers: 12,
             ports: [
                 PortConfiguration {
@@ -562,7 +589,7 @@ mod tests {
         example.save(&mut log).unwrap();
         assert_eq!(log.usage().0, before);
         example.users.remove(0);
-        example.format_blank_disks = false;
+        example.blank_disks = BlankDisks::Mirror;
         example.save(&mut log).unwrap();
         assert!(log.usage().0 - before < 100);
         assert_eq!(Configuration::load(&mut log), Ok(example));

@@ -100,6 +100,18 @@ impl RamDisk {
         Some(Self { blocks: self.blocks, departures: state.departures, state: self.state.clone() })
     }
 
+    /// Its size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.blocks * u64::from(BLOCK)
+    }
+
+    /// `length` bytes at `offset`, both multiples of the block size, whatever state the disk is in.
+    pub fn peek(&self, offset: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.load(offset / u64::from(BLOCK), &mut [&mut bytes]);
+        bytes
+    }
+
     /// Commands executed.
     pub fn commands(&self) -> u64 {
         self.state().commands

@@ -7,7 +7,7 @@ use firmware::Appliance;
 use firmware::board::Restart;
 use firmware::scheduler;
 use flash_layout::CONFIGURATION;
-use flash_layout::configuration::{Configuration, PortConfiguration, Share, StaticAddress, User};
+use flash_layout::configuration::{BlankDisks, Configuration, PortConfiguration, Share, StaticAddress, User};
 use flash_layout::log::Log;
 use smoltcp::wire::{IpAddress, IpCidr};
 
@@ -40,12 +40,25 @@ pub struct Options {
     pub disk: DiskFaults,
     /// Blocks of each of the two disks.
     pub disk_blocks: u64,
+    /// What the first start makes of them.
+    pub volumes: BlankDisks,
 }
 
 impl Options {
-    /// A fault-free machine with two disks of 256 MiB.
+    /// A fault-free machine with two disks of 256 MiB, each with a volume of its own.
     pub fn new(seed: u64) -> Self {
-        Self { seed, wire: WireFaults::default(), disk: DiskFaults::default(), disk_blocks: 512 * 1024 }
+        Self {
+            seed,
+            wire: WireFaults::default(),
+            disk: DiskFaults::default(),
+            disk_blocks: 512 * 1024,
+            volumes: BlankDisks::Single,
+        }
+    }
+
+    /// As [`new`](Self::new), with the disks as a mirror: there is volume 0 only.
+    pub fn mirror(seed: u64) -> Self {
+        Self { volumes: BlankDisks::Mirror, ..Self::new(seed) }
     }
 }
 
@@ -68,7 +81,7 @@ impl Simulation {
     pub fn new(options: Options) -> Self {
         let mut random = Random::new(options.seed);
         let disks = (0..2).map(|_| RamDisk::new(options.disk_blocks, options.disk, random.fork())).collect();
-        Self::with_disks(options, disks, provisioned_flash())
+        Self::with_disks(options, disks, provisioned_flash(options.volumes))
     }
 
     /// A machine with these disks and this flash: the next power-on of an earlier one.
@@ -160,9 +173,9 @@ fn client_address(port: usize) -> IpAddress {
 }
 
 /// A flash with an account, a share for each volume, static addresses, and leave to format blank disks.
-fn provisioned_flash() -> Flash {
+fn provisioned_flash(blank_disks: BlankDisks) -> Flash {
     let flash = Flash::default();
-    let mut configuration = Configuration { format_blank_disks: true, ..Configuration::default() };
+    let mut configuration = Configuration { blank_disks, ..Configuration::default() };
     configuration.users.push(User {
         number: 1,
         name: USER.to_string(),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
-use flash_layout::configuration::{Configuration, Policy, Share, User};
+use flash_layout::configuration::{BlankDisks, Configuration, Policy, Share, User};
 use flash_layout::log::Log;
 use flash_layout::{BOOT_BLOCK, CONFIGURATION, ERASE_BLOCK, FLASH_SIZE, SLOT_A, SLOT_B};
 
@@ -172,8 +172,10 @@ pub struct Provision {
     pub password: String,
     /// Whether the password was asked for, rather than read from the file that keeps it.
     pub password_given: bool,
-    /// The share on volume 0; another, with a 2 behind its name, is on volume 1.
+    /// The share on volume 0; where each disk is a volume of its own, another, with a 2 behind its name, is on volume 1.
     pub share: String,
+    /// What the first start makes of new disks.
+    pub volumes: BlankDisks,
     /// Whether requests must be signed, when that is not to stay as it is.
     pub signing: Option<Policy>,
 }
@@ -203,7 +205,10 @@ pub fn provision(path: &Path, wanted: &Provision) -> Result<bool, String> {
             disabled: false,
         }),
     }
-    for (name, volume) in [(wanted.share.clone(), 0), (format!("{}2", wanted.share), 1)] {
+    let count = if wanted.volumes == BlankDisks::Single { 2 } else { 1 };
+    for (name, volume) in
+        [(wanted.share.clone(), 0), (format!("{}2", wanted.share), 1)].into_iter().take(count)
+    {
         if configuration.share(&name).is_none() {
             configuration.shares.push(Share::new(&name, volume));
         }
@@ -213,7 +218,7 @@ pub fn provision(path: &Path, wanted: &Provision) -> Result<bool, String> {
     }
     if fresh {
         // The disks that come with a new flash are new too; others are never formatted by this.
-        configuration.format_blank_disks = true;
+        configuration.blank_disks = wanted.volumes;
     }
     configuration.check().map_err(|reason| format!("--user, --share: {reason}"))?;
     configuration.save(&mut log).map_err(|error| format!("configuration log: {error:?}"))?;
@@ -246,6 +251,7 @@ mod tests {
             password: password.into(),
             password_given: given,
             share: "data".into(),
+            volumes: BlankDisks::Mirror,
             signing: None,
         }
     }
@@ -280,10 +286,10 @@ mod tests {
         assert_eq!(provision(&path, &wanted("one", false)), Ok(true));
         let first = configuration(&path);
         assert_eq!(first.users[0].nt_hash, auth::nt_hash("one"));
-        assert!(first.format_blank_disks && first.users[0].administrator);
+        assert!(first.blank_disks == BlankDisks::Mirror && first.users[0].administrator);
         let shares: Vec<(&str, u8)> =
             first.shares.iter().map(|share| (share.name.as_str(), share.volume)).collect();
-        assert_eq!(shares, [("data", 0), ("data2", 1)]);
+        assert_eq!(shares, [("data", 0)]);
         let bytes = read(&path).unwrap();
         assert_eq!(provision(&path, &wanted("one", false)), Ok(true));
         assert!(read(&path).unwrap() == bytes, "nothing to do, nothing done");
@@ -292,6 +298,10 @@ mod tests {
         assert_eq!(configuration(&path).users[0].nt_hash, auth::nt_hash("one"));
         assert_eq!(provision(&path, &wanted("two", true)), Ok(true));
         assert_eq!(configuration(&path).users[0].nt_hash, auth::nt_hash("two"));
+        let single = Provision { volumes: BlankDisks::Single, ..wanted("two", false) };
+        assert_eq!(provision(&path, &single), Ok(true));
+        assert!(configuration(&path).share("data2").is_some_and(|share| share.volume == 1));
+        assert_eq!(configuration(&path).blank_disks, BlankDisks::Mirror, "said once, with the new flash");
         let bad = Provision { share: "a/b".into(), ..wanted("two", false) };
         assert!(provision(&path, &bad).is_err());
         std::fs::remove_dir_all(directory).unwrap();

@@ -34,9 +34,10 @@ usage: cargo xtask COMMAND
       --netbios-port PORT  NIC 1, port 139 (default 1390)
       --smb-port2 PORT     NIC 2, port 445 (default 4451)
       --disk-size SIZE     of new disks, as 512M or 4G (default 4G)
+      --volumes LAYOUT     new disks become a mirror, or single volumes (default mirror)
       --user NAME --password PW
                            the account (default nas, with a password kept in DIR/password)
-      --share NAME         the share on the first disk (default data)
+      --share NAME         the share (default data)
       --nic MODEL          QEMU network device (default i82559er)
       --qemu-arg ARG       one more argument for QEMU; may be repeated
   test [--full] [--only PART]...

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use flash_layout::configuration::Policy;
+use flash_layout::configuration::{BlankDisks, Policy};
 
 use crate::clients::{Target, suite};
 use crate::conformance::Torture;
@@ -56,6 +56,7 @@ pub fn run(report: &mut Report, full: bool, only: Option<&str>) -> Result<(), St
         directory,
     };
     let wanted = run::wanted(&options.directory, None, None, "data".into())?;
+    let wanted = Provision { volumes: BlankDisks::Single, ..wanted };
 
     bench.first_power_on(report, &options, &wanted)?;
     bench.offline(report, &options, &wanted);

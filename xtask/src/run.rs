@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use flash_layout::configuration::BlankDisks;
+
 use crate::arguments::{Arguments, size};
 use crate::flash::{self, Installed, Provision};
 use crate::machine::{End, Machine, Options, make_disk};
@@ -36,13 +38,18 @@ pub fn command(rest: Vec<String>) -> Result<ExitCode, String> {
     let user = arguments.value("--user")?;
     let password = arguments.value("--password")?;
     let share = arguments.value("--share")?.unwrap_or_else(|| "data".into());
+    let volumes = match arguments.value("--volumes")?.as_deref() {
+        None | Some("mirror") => BlankDisks::Mirror,
+        Some("single") => BlankDisks::Single,
+        Some(other) => return Err(format!("--volumes {other}: mirror or single")),
+    };
     arguments.finish()?;
 
     let signals = Signals::watch()?;
     tools::require(&[tools::RUST_SRC, tools::QEMU])?;
     tools::want(&[tools::SMBCLIENT]);
     settings::make_directory(&options.directory)?;
-    let wanted = wanted(&options.directory, user, password, share)?;
+    let wanted = Provision { volumes, ..wanted(&options.directory, user, password, share)? };
     flash::build("", false)?;
     let built = flash::firmware()?;
     let password_known = prepare(&options, &built, &wanted, disk_size)?;
@@ -201,6 +208,7 @@ pub fn wanted(
         password,
         password_given,
         share,
+        volumes: BlankDisks::Mirror,
         signing: None,
     })
 }
