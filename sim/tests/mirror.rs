@@ -12,12 +12,12 @@ const PIECE: usize = 32 * 1024;
 /// What client `number` has in piece `piece` of its file in round `round`.
 fn content(number: u64, round: u64, piece: u64) -> Vec<u8> {
     let mut random = Random::new(number << 32 ^ round << 16 ^ piece);
-    (0..PIECE).map(|_| random.next_u64() as u8).collect()
+    (0..PIECE / 8).flat_map(|_| random.next_u64().to_le_bytes()).collect()
 }
 
 /// Writes and verifies in rounds until `stop`; every request has to succeed. Says how many rounds there were.
 fn work(client: &Client, number: u64, stop: &Cell<bool>) -> u64 {
-    const PIECES: u64 = 12;
+    const PIECES: u64 = 6;
     let mut smb = client.mount(SHARES[0]).unwrap();
     let mut round = 0;
     while !stop.get() {
@@ -40,7 +40,7 @@ fn work(client: &Client, number: u64, stop: &Cell<bool>) -> u64 {
             smb.close(handle).unwrap();
             smb.remove(&name).unwrap();
         }
-        scheduler::sleep(10_000);
+        scheduler::sleep(150_000);
     }
     round
 }
@@ -102,6 +102,7 @@ fn under_load(simulation: &'static Simulation, body: impl FnOnce() + 'static) {
 fn either_disk_may_go_and_come_back_under_load() {
     let mut options = Options::mirror(20);
     options.disk = DiskFaults { latency: 200, jitter: 400, ..DiskFaults::default() };
+    options.disk_blocks = 128 * 1024;
     let simulation = machine(options);
     under_load(simulation, move || {
         for victim in [1, 0] {
