@@ -305,8 +305,14 @@ impl ClientSocket {
         }
     }
 
-    /// Sends all of `bytes`; false when the connection broke.
-    pub fn send(&self, mut bytes: &[u8]) -> bool {
+    /// Ends the connection in order.
+    pub fn close(&self) {
+        self.host.stack.borrow_mut().sockets.get_mut::<tcp::Socket>(self.handle).close();
+    }
+}
+
+impl client::Transport for ClientSocket {
+    fn send(&self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             let sent = self.wait(|socket| match socket.send_slice(bytes) {
                 Ok(0) => None,
@@ -319,8 +325,7 @@ impl ClientSocket {
         true
     }
 
-    /// Receives exactly `length` bytes; `None` when the connection ends before.
-    pub fn receive(&self, length: usize) -> Option<Vec<u8>> {
+    fn receive(&self, length: usize) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {
             let missing = length - bytes.len();
@@ -340,13 +345,7 @@ impl ClientSocket {
         Some(bytes)
     }
 
-    /// Breaks the connection off with a reset.
-    pub fn abort(&self) {
+    fn abort(&self) {
         self.host.stack.borrow_mut().sockets.get_mut::<tcp::Socket>(self.handle).abort();
-    }
-
-    /// Ends the connection in order.
-    pub fn close(&self) {
-        self.host.stack.borrow_mut().sockets.get_mut::<tcp::Socket>(self.handle).close();
     }
 }

@@ -5,7 +5,6 @@
 //! a TCP/IP stack of their own. One seed gives one run: the [`Trace`] hashes everything that happened.
 
 mod board;
-mod client;
 mod disk;
 mod ethernet;
 mod flash;
@@ -14,10 +13,10 @@ mod simulation;
 mod trace;
 
 pub use board::{Network, SimBoard};
-pub use client::{ClientError, Handle, SmbClient};
+pub use client::{ClientError, Handle, Transport};
 pub use disk::{DiskFaults, RamDisk};
 pub use ethernet::{ClientHost, ClientSocket, Port, Wire, WireFaults};
 pub use flash::{Flash, FlashError};
 pub use random::Random;
-pub use simulation::{Client, Options, PASSWORD, SHARES, Simulation, USER};
+pub use simulation::{Client, Options, PASSWORD, SHARES, Simulation, SmbClient, USER};
 pub use trace::Trace;

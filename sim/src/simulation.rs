@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use client::ClientError;
 use firmware::Appliance;
 use firmware::board::Restart;
 use firmware::scheduler;
@@ -12,9 +13,8 @@ use flash_layout::log::Log;
 use smoltcp::wire::{IpAddress, IpCidr};
 
 use crate::board::{Network, SimBoard};
-use crate::client::{ClientError, SmbClient};
 use crate::disk::{DiskFaults, RamDisk};
-use crate::ethernet::{ClientHost, Wire, WireFaults};
+use crate::ethernet::{ClientHost, ClientSocket, Wire, WireFaults};
 use crate::flash::Flash;
 use crate::random::Random;
 use crate::trace::Trace;
@@ -25,6 +25,9 @@ pub const USER: &str = "nas";
 pub const PASSWORD: &str = "simulated secret";
 /// The share of volume `n` is `SHARES[n]`.
 pub const SHARES: [&str; 2] = ["data", "data2"];
+
+/// A client that is connected over the simulated network.
+pub type SmbClient = client::SmbClient<ClientSocket>;
 
 /// Stack of a client's thread.
 const CLIENT_STACK: usize = 64 * 1024;

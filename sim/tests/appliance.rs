@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use sim::{Client, ClientError, DiskFaults, Options, Random, SHARES, Simulation, WireFaults};
+use sim::{Client, ClientError, DiskFaults, Options, Random, SHARES, Simulation, Transport, WireFaults};
 
 /// A file of the tree: its path and contents.
 fn tree(seed: u64) -> Vec<(String, Vec<u8>)> {

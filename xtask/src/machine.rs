@@ -40,6 +40,11 @@ impl Options {
     pub fn disk(&self, channel: usize) -> PathBuf {
         self.directory.join(format!("disk{channel}.img"))
     }
+
+    /// The record of what was written to the disk on a channel.
+    pub fn log(&self, channel: usize) -> PathBuf {
+        self.directory.join(format!("disk{channel}.log"))
+    }
 }
 
 /// O_DIRECT, where its value is known.
@@ -62,8 +67,20 @@ fn escaped(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 
+/// What a channel of the board has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attached {
+    /// Its disk.
+    #[default]
+    Disk,
+    /// Its disk, and everything written to it goes to [`Options::log`] too (QEMU's blklogwrites).
+    Recorded,
+    /// Nothing.
+    Nothing,
+}
+
 /// The command that starts QEMU. The console is on its standard input and output.
-fn command(options: &Options, qmp: &Path) -> Command {
+fn command(options: &Options, channels: [Attached; 2], qmp: &Path) -> Command {
     let flash = escaped(&options.flash());
     let mut nic = options.nic.clone();
     if nic.starts_with("i82") && !nic.contains("romfile") {
@@ -78,11 +95,25 @@ fn command(options: &Options, qmp: &Path) -> Command {
     add("-bios", options.flash().display().to_string());
     add("-object", format!("memory-backend-file,id=flash,size=4M,mem-path={flash},share=on"));
     add("-device", "ivshmem-plain,memdev=flash".into());
-    for channel in 0..2 {
+    for (channel, attached) in channels.into_iter().enumerate() {
         let path = options.disk(channel);
         let (file, cache) = (escaped(&path), cache_mode(&path));
         add("-device", format!("lsi53c895a,id=scsi{channel}"));
-        add("-drive", format!("if=none,id=d{channel},file={file},format=raw,cache={cache},discard=unmap"));
+        match attached {
+            Attached::Disk => {
+                let drive = format!("if=none,id=d{channel},file={file},format=raw,cache={cache}");
+                add("-drive", format!("{drive},discard=unmap"));
+            }
+            Attached::Recorded => {
+                let log = escaped(&options.log(channel));
+                let (disk, log) = (
+                    format!("file.driver=file,file.filename={file}"),
+                    format!("log.driver=file,log.filename={log}"),
+                );
+                add("-blockdev", format!("driver=blklogwrites,node-name=d{channel},{disk},{log}"));
+            }
+            Attached::Nothing => continue,
+        }
         add("-device", format!("scsi-hd,bus=scsi{channel}.0,scsi-id=0,drive=d{channel}"));
     }
     let (smb, netbios, smb2) = (options.smb_port, options.netbios_port, options.smb_port2);
@@ -202,6 +233,11 @@ pub struct Machine {
 impl Machine {
     /// Starts QEMU. Call it from a thread that lives as long as the machine: QEMU ends with the thread.
     pub fn start(options: &Options) -> Result<Self, String> {
+        Self::start_with(options, [Attached::Disk; 2])
+    }
+
+    /// As [`start`](Self::start), with something else than the disks on the channels.
+    pub fn start_with(options: &Options, channels: [Attached; 2]) -> Result<Self, String> {
         // A socket's path has about 100 bytes; the directory's may have more.
         let temporary =
             std::env::temp_dir().join(format!("nas-qemu-{}-{}", std::process::id(), options.smb_port));
@@ -214,7 +250,7 @@ impl Machine {
         };
         let errors = create("qemu.log")?;
         let console_log = create("console.log")?;
-        let mut command = command(options, &qmp_path);
+        let mut command = command(options, channels, &qmp_path);
         use std::os::unix::process::CommandExt;
         // A group of its own: control-C at the terminal is for this process, which then ends QEMU in order.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
@@ -371,6 +407,13 @@ impl Machine {
         End::Quit
     }
 
+    /// Ends QEMU at once, wherever it is.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.ended = true;
+    }
+
     /// Ends QEMU without asking the appliance.
     pub fn quit(&mut self) {
         if let Some(qmp) = &mut self.qmp {
@@ -418,7 +461,7 @@ mod tests {
             nic: "i82559er".into(),
             qemu_arguments: vec!["-S".into()],
         };
-        let line = process::line(&command(&options, Path::new("/tmp/qmp")));
+        let line = process::line(&command(&options, [Attached::Disk; 2], Path::new("/tmp/qmp")));
         for part in [
             "-M g3beige -cpu 750 -m 512",
             "-bios /tmp/a,b/flash.img",

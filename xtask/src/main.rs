@@ -13,6 +13,7 @@ mod image;
 mod machine;
 mod negotiate;
 mod outside;
+mod power_cut;
 mod process;
 mod qmp;
 mod report;
@@ -46,6 +47,9 @@ usage: cargo xtask COMMAND
                        --suite NAME runs one client suite of the image part
   conformance [--only START] [--accept]
                        smbtorture, each case alone; docs/conformance.md
+  powercut [--cuts N] [--seed S] [--volumes mirror|single]
+                       clients at work, the power cut at random instants, and what is
+                       there then; what is found is kept in target/nas/powercut-*
   bench                guest instructions for each operation; target/nas/bench.json
 ";
 
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         "test" => checks::command(rest),
         "bench" => bench::command(rest),
         "conformance" => conformance::command(rest),
+        "powercut" => power_cut::command(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)

@@ -15,7 +15,7 @@ use crate::flash::{self, Provision};
 use crate::machine::{Machine, Options};
 use crate::report::Report;
 use crate::run::{self, Signals};
-use crate::{negotiate, process, settings, tools};
+use crate::{negotiate, power_cut, process, settings, tools};
 
 /// From QEMU's start to the first answer: the promise.
 const BOOT_LIMIT: Duration = Duration::from_secs(3);
@@ -66,6 +66,8 @@ pub fn run(report: &mut Report, full: bool, only: Option<&str>) -> Result<(), St
     bench.second_power_on(report, &options, &wanted)?;
     bench.third_power_on(report, &options, &wanted)?;
     report.check("cargo xtask run keeps its contract", || contract(&options, &wanted));
+    println!("       power cuts");
+    power_cut::run(report, &bench.signals);
     let fastest = bench.boots.iter().min().copied().unwrap_or(Duration::MAX);
     let shown: Vec<String> = bench.boots.iter().map(|boot| format!("{:.1}", boot.as_secs_f32())).collect();
     report.check(
@@ -320,7 +322,8 @@ fn console_socket(directory: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn format_fat32(machine: &Machine) -> Result<(), String> {
+/// Makes the second disk a FAT32 volume.
+pub fn format_fat32(machine: &Machine) -> Result<(), String> {
     let typed = machine.typist();
     let before = machine.console_text().len();
     typed(b"format 1 fat32\r")?;

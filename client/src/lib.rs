@@ -1,12 +1,19 @@
 //! A small SMB 2.1 client (MS-SMB2): logs on, signs, makes, writes, reads and lists. It knows one request at a time
 //! and panics at nothing: everything that goes wrong is an NTSTATUS or a broken connection.
+//!
+//! [`Employee`] lets the workers of `storage`'s power cuts work through it.
 
+#![forbid(unsafe_code)]
+
+mod employee;
 mod ntlm;
+mod transport;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::ethernet::ClientSocket;
+pub use employee::Employee;
+pub use transport::Transport;
 
 /// What the server answered instead of success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +50,8 @@ const STATUS_NO_MORE_FILES: u32 = 0x8000_0006;
 pub struct Handle([u8; 16]);
 
 /// A client with a connection.
-pub struct SmbClient {
-    socket: ClientSocket,
+pub struct SmbClient<T> {
+    socket: T,
     message_id: u64,
     session: u64,
     tree: u32,
@@ -69,9 +76,9 @@ fn part(bytes: &[u8], offset: usize, length: usize) -> Result<&[u8]> {
     bytes.get(offset..).and_then(|rest| rest.get(..length)).ok_or(ClientError::Malformed)
 }
 
-impl SmbClient {
+impl<T: Transport> SmbClient<T> {
     /// Negotiates SMB 2.1 over `socket`.
-    pub fn negotiate(socket: ClientSocket) -> Result<Self> {
+    pub fn negotiate(socket: T) -> Result<Self> {
         let mut client = Self { socket, message_id: 0, session: 0, tree: 0, signing_key: None };
         let mut body = Vec::new();
         body.extend(36u16.to_le_bytes());
@@ -139,6 +146,17 @@ impl SmbClient {
     }
 
     fn create(&mut self, path: &str, access: u32, disposition: u32, options: u32) -> Result<Handle> {
+        Ok(self.create_sized(path, access, disposition, options)?.0)
+    }
+
+    /// The handle, and the file's size.
+    fn create_sized(
+        &mut self,
+        path: &str,
+        access: u32,
+        disposition: u32,
+        options: u32,
+    ) -> Result<(Handle, u64)> {
         let name = utf16(path);
         let mut body = Vec::new();
         body.extend(57u16.to_le_bytes());
@@ -156,8 +174,9 @@ impl SmbClient {
         body.extend(name);
         body.push(0);
         let answer = self.exchange(CREATE, &body)?;
+        let size = answer.get(HEADER + 48..).and_then(<[u8]>::first_chunk).ok_or(ClientError::Malformed)?;
         let id = answer.get(HEADER + 64..).and_then(<[u8]>::first_chunk).ok_or(ClientError::Malformed)?;
-        Ok(Handle(*id))
+        Ok((Handle(*id), u64::from_le_bytes(*size)))
     }
 
     /// Makes a directory.
@@ -169,6 +188,16 @@ impl SmbClient {
     /// Makes a file, which must not exist, and opens it for reading and writing.
     pub fn create_file(&mut self, path: &str) -> Result<Handle> {
         self.create(path, 0x0013_019F, 2, 0x40)
+    }
+
+    /// Opens a file for reading and writing.
+    pub fn open_to_change(&mut self, path: &str) -> Result<Handle> {
+        self.create(path, 0x0013_019F, 1, 0x40)
+    }
+
+    /// Opens a file for reading, and says its size in bytes.
+    pub fn open_sized(&mut self, path: &str) -> Result<(Handle, u64)> {
+        self.create_sized(path, 0x0012_0089, 1, 0x40)
     }
 
     /// Opens a file for reading.
@@ -183,24 +212,40 @@ impl SmbClient {
         self.close(handle)
     }
 
-    /// Renames a file or directory.
+    /// Renames a file or directory; nothing may be there under the new name.
     pub fn rename(&mut self, from: &str, to: &str) -> Result<()> {
+        self.rename_over(from, to, false)
+    }
+
+    /// Renames a file or directory; with `replace` in the place of a file that is there.
+    pub fn rename_over(&mut self, from: &str, to: &str, replace: bool) -> Result<()> {
         let handle = self.create(from, 0x0001_0080, 1, 0)?;
         let name = utf16(to);
         let mut information = vec![0; 16];
+        information[0] = u8::from(replace);
         information.extend((name.len() as u32).to_le_bytes());
         information.extend(name);
+        // FileRenameInformation.
+        let result = self.set_information(handle, 10, &information);
+        self.close(handle).and(result)
+    }
+
+    /// Sets a file's size in bytes.
+    pub fn set_end_of_file(&mut self, handle: Handle, size: u64) -> Result<()> {
+        // FileEndOfFileInformation.
+        self.set_information(handle, 20, &size.to_le_bytes())
+    }
+
+    fn set_information(&mut self, handle: Handle, class: u8, information: &[u8]) -> Result<()> {
         let mut body = Vec::new();
         body.extend(33u16.to_le_bytes());
-        // FileRenameInformation.
-        body.extend([1, 10]);
+        body.extend([1, class]);
         body.extend((information.len() as u32).to_le_bytes());
         body.extend((HEADER as u16 + 32).to_le_bytes());
         body.extend([0; 6]);
         body.extend(handle.0);
         body.extend(information);
-        let result = self.exchange(SET_INFO, &body).map(|_| ());
-        self.close(handle).and(result)
+        self.exchange(SET_INFO, &body).map(|_| ())
     }
 
     /// Closes a handle.
@@ -223,13 +268,19 @@ impl SmbClient {
 
     /// Writes up to 64 KiB.
     pub fn write(&mut self, handle: Handle, offset: u64, data: &[u8]) -> Result<()> {
+        self.write_flagged(handle, offset, data, false)
+    }
+
+    /// Writes up to 64 KiB; `through`: they are safe when this returns (SMB2_WRITEFLAG_WRITE_THROUGH).
+    pub fn write_flagged(&mut self, handle: Handle, offset: u64, data: &[u8], through: bool) -> Result<()> {
         let mut body = Vec::new();
         body.extend(49u16.to_le_bytes());
         body.extend((HEADER as u16 + 48).to_le_bytes());
         body.extend((data.len() as u32).to_le_bytes());
         body.extend(offset.to_le_bytes());
         body.extend(handle.0);
-        body.extend([0; 16]);
+        body.extend([0; 12]);
+        body.extend(u32::from(through).to_le_bytes());
         body.extend_from_slice(data);
         let answer = self.exchange(WRITE, &body)?;
         if u32_at(&answer, HEADER + 4)? as usize == data.len() { Ok(()) } else { Err(ClientError::Malformed) }
@@ -251,14 +302,19 @@ impl SmbClient {
 
     /// The names in a directory, without `.` and `..`.
     pub fn list(&mut self, path: &str) -> Result<Vec<String>> {
+        Ok(self.list_kinds(path)?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// As [`list`](Self::list), and whether each is a directory.
+    pub fn list_kinds(&mut self, path: &str) -> Result<Vec<(String, bool)>> {
         let handle = self.create(path, 0x0010_0081, 1, 1)?;
         let mut names = Vec::new();
         let result = loop {
             let pattern = utf16("*");
             let mut body = Vec::new();
             body.extend(33u16.to_le_bytes());
-            // FileNamesInformation.
-            body.extend([12, 0]);
+            // FileDirectoryInformation.
+            body.extend([1, 0]);
             body.extend([0; 4]);
             body.extend(handle.0);
             body.extend((HEADER as u16 + 32).to_le_bytes());
@@ -274,13 +330,14 @@ impl SmbClient {
             let mut entries = part(&answer, offset.into(), u32_at(&answer, HEADER + 4)? as usize)?;
             loop {
                 let next = u32_at(entries, 0)? as usize;
-                let name = part(entries, 12, u32_at(entries, 8)? as usize)?;
+                let is_directory = u32_at(entries, 56)? & 0x10 != 0;
+                let name = part(entries, 64, u32_at(entries, 60)? as usize)?;
                 let (units, _) = name.as_chunks::<2>();
                 let name = String::from_utf16_lossy(
                     &units.iter().map(|unit| u16::from_le_bytes(*unit)).collect::<Vec<_>>(),
                 );
                 if name != "." && name != ".." {
-                    names.push(name);
+                    names.push((name, is_directory));
                 }
                 if next == 0 {
                     break;
