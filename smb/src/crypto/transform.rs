@@ -68,6 +68,8 @@ pub struct TransformHeader {
     pub nonce: [u8; 16],
     /// Bytes of the message that is encrypted.
     pub original_size: u32,
+    /// To be zero, but authenticated as it came.
+    pub reserved: u16,
     /// Flags of 3.1.1, EncryptionAlgorithm before: 1 both times.
     pub flags: u16,
     /// The session whose key it is.
@@ -86,10 +88,10 @@ impl TransformHeader {
         let signature = reader.array()?;
         let nonce = reader.array()?;
         let original_size = reader.u32()?;
-        reader.skip(2)?;
+        let reserved = reader.u16()?;
         let flags = reader.u16()?;
         let session = reader.u64()?;
-        Ok(TransformHeader { signature, nonce, original_size, flags, session })
+        Ok(TransformHeader { signature, nonce, original_size, reserved, flags, session })
     }
 
     /// Appends the header.
@@ -105,8 +107,10 @@ impl TransformHeader {
         let mut data = [0; 32];
         let (nonce, rest) = data.split_at_mut(16);
         nonce.copy_from_slice(&self.nonce);
-        let numbers =
-            u128::from(self.original_size) | u128::from(self.flags) << 48 | u128::from(self.session) << 64;
+        let numbers = u128::from(self.original_size)
+            | u128::from(self.reserved) << 32
+            | u128::from(self.flags) << 48
+            | u128::from(self.session) << 64;
         rest.copy_from_slice(&numbers.to_le_bytes());
         data
     }
@@ -161,6 +165,7 @@ impl CipherKey {
             signature: [0; 16],
             nonce: (u128::from(nonce)).to_le_bytes(),
             original_size: u32::try_from(message.len()).map_err(|_| SealError)?,
+            reserved: 0,
             flags: TransformHeader::ENCRYPTED,
             session,
         };
@@ -298,6 +303,7 @@ mod tests {
         let mut header = TransformHeader {
             signature: [0; 16],
             nonce: hex("C7D6822D269CAF48904C664C00000000").try_into().unwrap(),
+            reserved: 0,
             original_size: message.len() as u32,
             flags: 1,
             session: 0x1000_0000_0025,
@@ -336,8 +342,14 @@ mod tests {
     #[test]
     fn short_headers_are_malformed() {
         let mut wire = Vec::new();
-        let header =
-            TransformHeader { signature: [1; 16], nonce: [2; 16], original_size: 3, flags: 4, session: 5 };
+        let header = TransformHeader {
+            signature: [1; 16],
+            nonce: [2; 16],
+            original_size: 3,
+            reserved: 6,
+            flags: 4,
+            session: 5,
+        };
         header.emit(&mut wire);
         assert_eq!(wire.len(), TRANSFORM_HEADER_SIZE);
         assert_eq!(TransformHeader::parse(&mut Reader::new(&wire)), Ok(header));

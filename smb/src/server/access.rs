@@ -17,7 +17,7 @@ pub(crate) struct Needs {
     pub on_pipes: bool,
 }
 
-const NOTHING: Needs = Needs { session: false, tree: false, on_pipes: true };
+pub(crate) const NOTHING: Needs = Needs { session: false, tree: false, on_pipes: true };
 const SESSION: Needs = Needs { session: true, tree: false, on_pipes: true };
 const TREE: Needs = Needs { session: true, tree: true, on_pipes: true };
 const FILES: Needs = Needs { session: true, tree: true, on_pipes: false };

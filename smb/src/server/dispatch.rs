@@ -128,6 +128,20 @@ enum Step {
     Disconnect,
 }
 
+/// Why a request does not reach its handler.
+enum Rejection {
+    /// It is answered with this.
+    Status(NtStatus),
+    /// Its signature is wrong, or missing where there must be one: it is none of the session's client.
+    Forged,
+}
+
+impl From<NtStatus> for Rejection {
+    fn from(status: NtStatus) -> Rejection {
+        Rejection::Status(status)
+    }
+}
+
 /// What encrypts the answer to an encrypted message.
 struct Sealed {
     session: u64,
@@ -293,25 +307,30 @@ impl<E: Environment> Server<E> {
             }
         }
         let related = request.header.flags.contains(Flags::RELATED);
+        if related && before.any {
+            request.header.session_id = before.session;
+            request.header.tree_or_asynchronous = u64::from(before.tree) << 32;
+            request.previous_file = before.file;
+        }
+        let admitted = self.admit(&mut request, command);
+        let forged = matches!(admitted, Err(Rejection::Forged));
         if command == Some(Command::Cancel) {
+            if forged {
+                return Step::Disconnect;
+            }
             self.cancel(request.connection, &request.header);
             return Step::Next(HashReply::No);
         }
         draft.begin();
-        let result = match command {
-            Some(_) if related && !before.any => Err(NtStatus::INVALID_PARAMETER),
-            Some(command) => {
-                if related {
-                    request.header.session_id = before.session;
-                    request.header.tree_or_asynchronous = u64::from(before.tree) << 32;
-                    request.previous_file = before.file;
-                }
-                self.admit(&mut request, command).and_then(|()| match (related, before.file, before.failed) {
-                    (true, None, Some(failed)) if uses_file(command) => Err(failed),
-                    _ => self.execute(&mut request, command, draft, before),
-                })
-            }
-            None => Err(NtStatus::INVALID_PARAMETER),
+        let result = match (admitted, command) {
+            (Err(Rejection::Forged), _) => Err(NtStatus::ACCESS_DENIED),
+            (_, None) => Err(NtStatus::INVALID_PARAMETER),
+            _ if related && !before.any => Err(NtStatus::INVALID_PARAMETER),
+            (Err(Rejection::Status(status)), _) => Err(status),
+            (Ok(()), Some(command)) => match (related, before.file, before.failed) {
+                (true, None, Some(failed)) if uses_file(command) => Err(failed),
+                _ => self.execute(&mut request, command, draft, before),
+            },
         };
         let status = match result {
             Ok(Outcome::Done(status)) => status,
@@ -368,28 +387,34 @@ impl<E: Environment> Server<E> {
         header.next = 0;
         header.signature = [0; 16];
         draft.end(header, request.sign_with.filter(|_| !request.encrypted));
-        Step::Next(request.hash)
+        // 3.3.5.2.4 leaves it open whether the connection ends. Somebody is at work in the middle of it: it does.
+        if forged { Step::Disconnect } else { Step::Next(request.hash) }
     }
 
-    /// The checks before a handler: session, signature, encryption, tree (3.3.5.2.4, 3.3.5.2.9, 3.3.5.2.11).
-    fn admit(&self, request: &mut Request<'_>, command: Command) -> Result<(), NtStatus> {
-        let needs = access::command(command);
+    /// The checks before a handler: session, signature, encryption, tree (3.3.5.2.4, 3.3.5.2.9, 3.3.5.2.11). A command
+    /// that there is not needs nothing, but its signature is looked at as well.
+    fn admit(&self, request: &mut Request<'_>, command: Option<Command>) -> Result<(), Rejection> {
+        let needs = command.map_or(access::NOTHING, access::command);
+        // On a connection that it is not on yet, a session's signature may be wrong without harm to anybody.
+        let mut own = true;
         let signed = request.header.flags.contains(Flags::SIGNED);
         let key;
         {
             let state = self.state.lock();
             let found = state.find_session(request.header.session_id);
-            let found = found
-                .filter(|(id, _)| state.is_on(*id, request.connection) || command == Command::SessionSetup);
+            let found = found.filter(|(id, _)| {
+                own = state.is_on(*id, request.connection);
+                own || command == Some(Command::SessionSetup)
+            });
             let Some((id, session)) = found else {
                 if needs.session {
-                    return Err(NtStatus::USER_SESSION_DELETED);
+                    return Err(NtStatus::USER_SESSION_DELETED.into());
                 }
                 return Ok(());
             };
             if !session.has(Session::VALID) {
                 if needs.session {
-                    return Err(NtStatus::USER_SESSION_DELETED);
+                    return Err(NtStatus::USER_SESSION_DELETED.into());
                 }
                 request.session = Some(id);
                 return Ok(());
@@ -397,11 +422,12 @@ impl<E: Environment> Server<E> {
             request.session = Some(id);
             key = state.signing_key(id, request.connection);
             if !request.encrypted {
-                if !signed && session.has(Session::SIGN) && needs.session {
-                    return Err(NtStatus::ACCESS_DENIED);
-                }
                 if session.has(Session::ENCRYPT) && needs.session {
-                    return Err(NtStatus::ACCESS_DENIED);
+                    return Err(NtStatus::ACCESS_DENIED.into());
+                }
+                if !signed && session.has(Session::SIGN) && needs.session {
+                    request.session = None;
+                    return Err(Rejection::Forged);
                 }
             }
         }
@@ -413,7 +439,7 @@ impl<E: Environment> Server<E> {
             if key.verify(request.message).is_err() {
                 log::warn!("a request's signature is wrong");
                 request.session = None;
-                return Err(NtStatus::ACCESS_DENIED);
+                return Err(if own { Rejection::Forged } else { NtStatus::ACCESS_DENIED.into() });
             }
             request.sign_with = Some(key);
         }
@@ -422,16 +448,16 @@ impl<E: Environment> Server<E> {
             let state = self.state.lock();
             let session = request.session.ok_or(NtStatus::USER_SESSION_DELETED)?;
             let Some((tree, entry)) = state.find_tree(session, request.header.tree_id()) else {
-                return Err(NtStatus::NETWORK_NAME_DELETED);
+                return Err(NtStatus::NETWORK_NAME_DELETED.into());
             };
             if !state.shares.contains(entry.share) {
-                return Err(NtStatus::NETWORK_NAME_DELETED);
+                return Err(NtStatus::NETWORK_NAME_DELETED.into());
             }
             if entry.encrypt && !request.encrypted {
-                return Err(NtStatus::ACCESS_DENIED);
+                return Err(NtStatus::ACCESS_DENIED.into());
             }
             if entry.volume.is_none() && !needs.on_pipes {
-                return Err(NtStatus::INVALID_DEVICE_REQUEST);
+                return Err(NtStatus::INVALID_DEVICE_REQUEST.into());
             }
             request.tree = Some(tree);
             request.on_pipes = entry.volume.is_none();

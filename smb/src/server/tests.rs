@@ -21,6 +21,8 @@ use crate::status::NtStatus;
 use crate::wire::header::{Command, Flags, Header};
 use crate::wire::negotiate::Dialect;
 
+mod protection;
+
 /// A clock that a test moves, and a generator that counts.
 #[derive(Default)]
 struct World {
@@ -122,6 +124,8 @@ struct Client<'a> {
     sign: Option<SigningKey>,
     seal: Option<(CipherKey, CipherKey)>,
     preauth: PreauthenticationHash,
+    /// All that went over the wire, both ways.
+    wire: Vec<u8>,
 }
 
 struct Answer {
@@ -152,6 +156,7 @@ impl<'a> Client<'a> {
             sign: None,
             seal: None,
             preauth: PreauthenticationHash::new(),
+            wire: Vec::new(),
         }
     }
 
@@ -201,6 +206,7 @@ impl<'a> Client<'a> {
             sealed.extend_from_slice(&message);
             message = sealed;
         }
+        self.wire.extend_from_slice(&message);
         self.server.handle(self.connection, &mut message)
     }
 
@@ -209,6 +215,7 @@ impl<'a> Client<'a> {
         let mut bytes = Vec::new();
         reply.for_each(&mut |piece| bytes.extend_from_slice(piece));
         assert_eq!(bytes.len(), reply.wire_length());
+        self.wire.extend_from_slice(&bytes);
         Some(bytes)
     }
 
@@ -336,10 +343,9 @@ impl<'a> Client<'a> {
         let keys = SessionKeys::derive(&[b'0' + user; 16], derivation, algorithm, cipher);
         keys.signing.verify(&answer.bytes).unwrap();
         client.sign = Some(keys.signing.clone());
-        if let (Some(out), Some(back)) = (keys.decryption.clone(), keys.encryption.clone()) {
-            client.seal = Some((out, back));
+        if server.configuration.encryption == Encryption::Required {
+            client.seal = keys.decryption.clone().zip(keys.encryption.clone());
         }
-        client.seal = None;
         assert_eq!(client.connect_tree("data"), NtStatus::SUCCESS);
         client
     }
@@ -519,16 +525,22 @@ fn wrong_credentials_leave_nothing_behind() {
 fn unsigned_and_forged_requests_are_refused() {
     let fixture = fixture();
     let mut client = Client::log_on(&fixture.server, 1, Dialect::Smb311);
-    let key = client.sign.take();
-    let body = create_body("a", &MAKE);
-    assert_eq!(client.call(Command::Create, &body).status, NtStatus::ACCESS_DENIED);
-    let mut request = client.request(Command::Create, Flags::SIGNED, &body);
-    key.as_ref().unwrap().sign(&mut request, None);
-    *request.last_mut().unwrap() ^= 1;
-    client.send_raw(request);
+    client.sign = None;
+    let request = client.request(Command::Create, Flags::empty(), &create_body("a", &MAKE));
+    assert_eq!(client.send_raw(request), Disposition::Disconnect);
     assert_eq!(client.receive()[0].status, NtStatus::ACCESS_DENIED);
-    client.sign = key;
+    fixture.server.disconnect(client.connection);
+    // Where nobody must sign, a wrong signature is wrong all the same.
+    let fixture = fixture_with(|configuration| configuration.signing_required = false);
+    let mut client = Client::log_on(&fixture.server, 1, Dialect::Smb311);
+    let key = client.sign.take().unwrap();
     client.open("a", MAKE);
+    let mut request = client.request(Command::Create, Flags::SIGNED, &create_body("b", &MAKE));
+    key.sign(&mut request, None);
+    *request.last_mut().unwrap() ^= 1;
+    assert_eq!(client.send_raw(request), Disposition::Disconnect);
+    assert_eq!(client.receive()[0].status, NtStatus::ACCESS_DENIED);
+    assert_eq!(fixture.volume.uses(), 1);
 }
 
 #[test]
