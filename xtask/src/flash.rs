@@ -178,6 +178,8 @@ pub struct Provision {
     pub volumes: BlankDisks,
     /// Whether requests must be signed, when that is not to stay as it is.
     pub signing: Option<Policy>,
+    /// Whether sessions must be encrypted, when that is not to stay as it is.
+    pub encryption: Option<Policy>,
 }
 
 /// Sees to it that the configuration in the flash file `path` has what `wanted` says. False when the account has
@@ -216,6 +218,9 @@ pub fn provision(path: &Path, wanted: &Provision) -> Result<bool, String> {
     if let Some(signing) = wanted.signing {
         configuration.signing = signing;
     }
+    if let Some(encryption) = wanted.encryption {
+        configuration.encryption = encryption;
+    }
     if fresh {
         // The disks that come with a new flash are new too; others are never formatted by this.
         configuration.blank_disks = wanted.volumes;
@@ -253,6 +258,7 @@ mod tests {
             share: "data".into(),
             volumes: BlankDisks::Mirror,
             signing: None,
+            encryption: None,
         }
     }
 

@@ -17,11 +17,12 @@ fn request() -> Vec<u8> {
     message.extend([0; 8]);
     // Message id, process id, tree id, session id, signature.
     message.extend([0; 40]);
-    // Body: size, dialects, security mode "signing enabled", reserved, capabilities, client GUID, start time.
+    // Body: size, dialects, security mode "signing enabled", reserved, capabilities "encryption", client GUID, start time.
     message.extend(36u16.to_le_bytes());
     message.extend((dialects.len() as u16).to_le_bytes());
     message.extend(1u16.to_le_bytes());
-    message.extend([0; 6]);
+    message.extend([0; 2]);
+    message.extend(0x40u32.to_le_bytes());
     message.extend(*b"xtask negotiates");
     message.extend([0; 8]);
     message.extend(dialects.iter().flat_map(|dialect| dialect.to_le_bytes()));

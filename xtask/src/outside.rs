@@ -60,6 +60,9 @@ pub fn run(report: &mut Report, full: bool, only: Option<&str>) -> Result<(), St
 
     bench.first_power_on(report, &options, &wanted)?;
     bench.offline(report, &options, &wanted);
+    if bench.only.as_deref().is_none_or(|only| only == "secrecy") {
+        bench.encrypted_power_on(report, &options, &wanted)?;
+    }
     if bench.only.is_some() {
         return Ok(());
     }
@@ -144,6 +147,7 @@ impl Bench {
             ("impacket", 3),
             ("pysmb", 2),
             ("rpc", 3),
+            ("security", 4),
             ("parallel", 6),
             ("hostile", 8),
         ] {
@@ -154,7 +158,9 @@ impl Bench {
                 continue;
             }
             println!("       {name}");
-            suite(report, &self.python, name, &target, &[], minutes(limit));
+            let directory = options.directory.display().to_string();
+            let more = ["--directory", directory.as_str()];
+            suite(report, &self.python, name, &target, &more, minutes(limit));
             if !machine.is_running() {
                 return Err(machine.death());
             }
@@ -232,6 +238,24 @@ impl Bench {
 }
 
 impl Bench {
+    /// Encryption is required: what somebody learns who listens.
+    fn encrypted_power_on(
+        &mut self,
+        report: &mut Report,
+        options: &Options,
+        wanted: &Provision,
+    ) -> Result<(), String> {
+        let required = Provision { encryption: Some(Policy::Required), ..wanted.clone() };
+        let mut machine = self.boot(options, &required)?;
+        println!("       secrecy");
+        let target = self.target(options, wanted);
+        suite(report, &self.python, "secrecy", &target, &[], Duration::from_secs(240));
+        report.check("nothing has panicked", || quiet(&machine));
+        machine.power_off(POWER_OFF_LIMIT);
+        let offered = Provision { encryption: Some(Policy::Offered), ..wanted.clone() };
+        flash::provision(&options.flash(), &offered).map(|_| ())
+    }
+
     /// smbtorture's cases that have passed before.
     fn third_power_on(
         &mut self,

@@ -210,6 +210,7 @@ pub fn wanted(
         share,
         volumes: BlankDisks::Mirror,
         signing: None,
+        encryption: None,
     })
 }
 

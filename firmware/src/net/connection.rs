@@ -10,10 +10,19 @@ use smoltcp::time::Duration;
 use super::flow::Flow;
 use super::service::{Reply, Service, Transport};
 
-/// Bytes of a socket's receive ring: the window a client may fill before it is heard.
-pub const RECEIVE_RING: usize = 256 * 1024;
-/// Bytes of a socket's send ring.
-pub const SEND_RING: usize = 256 * 1024;
+/// Bytes of a socket's receive ring (the window a client may fill before it is heard) and of its send ring, as long as
+/// connections are few.
+pub const RING: usize = 256 * 1024;
+
+/// Bytes of the rings of one more connection beside `open` others. All connections there can be have 34 MiB together,
+/// half of what is left free beside the cache: their tables and messages are in the other half.
+const fn ring_size(open: usize) -> usize {
+    match open {
+        0..32 => RING,
+        32..96 => RING / 4,
+        _ => RING / 8,
+    }
+}
 /// A peer that acknowledges nothing for so long is gone.
 const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a silent peer is asked whether it is there.
@@ -90,15 +99,17 @@ pub(super) struct Connection<R> {
 const CLOSING_MICROSECONDS: u64 = 5_000_000;
 
 impl<R: Reply> Connection<R> {
-    /// A socket that listens on the flow's own port, to be shown the SYN. `None` when there is no memory for its rings.
-    pub(super) fn new(flow: Flow, transport: Transport, now: u64) -> Option<Self> {
-        let ring = |size| {
+    /// A socket that listens on the flow's own port, to be shown the SYN, beside `open` others. `None` when there is no
+    /// memory for its rings.
+    pub(super) fn new(flow: Flow, transport: Transport, open: usize, now: u64) -> Option<Self> {
+        let size = ring_size(open);
+        let ring = || {
             let mut bytes = Vec::new();
             bytes.try_reserve_exact(size).ok()?;
             bytes.resize(size, 0);
             Some(tcp::SocketBuffer::new(bytes))
         };
-        let mut socket = tcp::Socket::new(ring(RECEIVE_RING)?, ring(SEND_RING)?);
+        let mut socket = tcp::Socket::new(ring()?, ring()?);
         socket.set_nagle_enabled(false);
         socket.set_timeout(Some(PEER_TIMEOUT));
         socket.set_keep_alive(Some(KEEP_ALIVE));

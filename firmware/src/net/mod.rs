@@ -24,7 +24,6 @@ use core::cell::RefCell;
 
 use smoltcp::wire::{IpCidr, IpEndpoint, Ipv4Address};
 
-pub use connection::{RECEIVE_RING, SEND_RING};
 pub use mailbox::Mailbox;
 pub use port::{Addressing, StaticAddress};
 pub use service::{Reply, Service, Transport};
@@ -259,7 +258,7 @@ impl<P: NetworkPort, S: Service> Net<P, S> {
             self.drop_oldest(now);
         }
         let slot = self.connections.iter().position(Option::is_none)?;
-        let connection = Connection::new(flow, transport, now)?;
+        let connection = Connection::new(flow, transport, self.open, now)?;
         *self.connections.get_mut(slot)? = Some(Box::new(connection));
         self.flows.insert(slot, flow);
         self.open += 1;

@@ -377,12 +377,13 @@ impl<E: Environment> Server<E> {
     }
 
     /// Bytes of the longest message that is accepted from the connection now, the transport's header not counted.
-    /// A longer one is to be answered by closing the connection.
+    /// A longer one is to be answered by closing the connection. Strangers, who have not logged on and use no share, send
+    /// none that is long.
     pub fn maximum_message(&self, connection: ConnectionId) -> usize {
-        let logged_on = Id::from_raw(connection.0)
-            .and_then(|id| self.state.lock().connections.get(id).map(|connection| connection.sessions > 0))
-            .unwrap_or(false);
-        if logged_on { self.configuration.maximum_transfer as usize + 0x1_0000 } else { 0x4000 }
+        let state = self.state.lock();
+        let entry = Id::from_raw(connection.0).and_then(|id| state.connections.get(id));
+        let known = entry.is_some_and(|connection| connection.known && connection.sessions > 0);
+        if known { self.configuration.maximum_transfer as usize + 0x1_0000 } else { 0x4000 }
     }
 
     /// The next answer for the connection's client, oldest first.

@@ -245,6 +245,7 @@ impl<E: Environment> Server<E> {
             };
             state.channels.insert(channel).map_err(|_| NtStatus::INSUFFICIENT_RESOURCES)?;
             connection.sessions += 1;
+            connection.known = true;
             request.sign_with = Some(keys.signing.clone());
             return Ok((0, setup.session));
         }
@@ -260,6 +261,7 @@ impl<E: Environment> Server<E> {
         if setup.purpose == SetupPurpose::New {
             session.flags |= Session::VALID;
             connection.sessions += 1;
+            connection.known |= !identity.anonymous;
             state.counters.log_ons = state.counters.log_ons.wrapping_add(1);
             if !identity.anonymous {
                 let keys = SessionKeys::derive(

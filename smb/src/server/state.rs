@@ -256,6 +256,8 @@ pub(crate) struct Connection<P> {
     pub replies: VecDeque<Reply<P>>,
     /// Sessions that were set up over it and stand.
     pub sessions: u16,
+    /// A user logged on over it, or a guest uses a share: no stranger.
+    pub known: bool,
     /// Milliseconds, when it was made.
     pub since: u64,
 }
@@ -276,6 +278,7 @@ impl<P> Connection<P> {
             window: Window::new(),
             replies: VecDeque::new(),
             sessions: 0,
+            known: false,
             since,
         }
     }

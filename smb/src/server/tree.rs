@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::access::ShareAccess;
 use super::dispatch::{Handled, Outcome, Request};
-use super::state::{Session, Tree};
+use super::state::{Session, Tree, connection_id};
 use super::{PayloadOf, Server};
 use crate::arena::Id;
 use crate::environment::Environment;
@@ -47,6 +47,12 @@ impl<E: Environment> Server<E> {
         let (volume, encrypt) = (share.volume, share.encrypt);
         let tree = Tree { session: session_id, share: share_id, volume, access, encrypt };
         let id = state.trees.insert(tree).map_err(|_| NtStatus::INSUFFICIENT_RESOURCES)?;
+        if volume.is_some()
+            && let Some(connection) =
+                connection_id(request.connection).and_then(|id| state.connections.get_mut(id))
+        {
+            connection.known = true;
+        }
         request.header.tree_or_asynchronous = u64::from(id.raw()) << 32;
         tree_connect::Response {
             share_type: if volume.is_some() { SHARE_DISK } else { SHARE_PIPE },
