@@ -156,7 +156,7 @@ fn a_listener_learns_nothing_where_encryption_is_required() {
     for dialect in [Dialect::Smb300, Dialect::Smb302, Dialect::Smb311] {
         let mut client = Client::log_on(&fixture.server, 1, dialect);
         let file = client.open("quarterly", MAKE);
-        let content: Vec<u8> = (0..5000u32).map(|index| (index * index >> 3) as u8).collect();
+        let content: Vec<u8> = (0..5000u32).map(|index| ((index * index) >> 3) as u8).collect();
         assert_eq!(client.write(&file, 0, &content), NtStatus::SUCCESS);
         assert_eq!(client.read(&file, 0, 8192).unwrap(), content);
         let list = put(|writer| {
