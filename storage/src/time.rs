@@ -4,6 +4,21 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileTime(pub u64);
 
+/// In which steps a format keeps the times of a node, in 100-nanosecond intervals.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steps {
+    pub(crate) created: u64,
+    pub(crate) modified: u64,
+    pub(crate) accessed: u64,
+}
+
+impl Steps {
+    pub(crate) const EXFAT: Steps =
+        Steps { created: SECOND / 100, modified: SECOND / 100, accessed: 2 * SECOND };
+    pub(crate) const FAT: Steps =
+        Steps { created: SECOND / 100, modified: 2 * SECOND, accessed: DAY as u64 * SECOND };
+}
+
 impl FileTime {
     /// Later by up to 199 hundredths of a second; a time that is unknown stays so.
     pub(crate) fn plus_centiseconds(self, count: u8) -> Self {
@@ -13,6 +28,16 @@ impl FileTime {
         } else {
             Self(self.0.saturating_add(u64::from(u32::from(count.min(199)) * CENTISECOND)))
         }
+    }
+
+    /// The last multiple of `step` 100-nanosecond intervals that is not later.
+    pub(crate) fn cut(self, step: u64) -> FileTime {
+        FileTime(self.0 - self.0 % step)
+    }
+
+    /// What is left of a time once it was stored: the years from 1980 to 2107, in steps of its field.
+    pub(crate) fn as_stored(self, step: u64) -> FileTime {
+        DosTime::from_file_time(self).to_file_time().cut(step)
     }
 }
 

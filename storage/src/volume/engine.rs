@@ -17,7 +17,7 @@ use super::space_map::SpaceMap;
 use super::transaction::Transaction;
 use super::{FileTime, VolumeError};
 use crate::cache::{Cache, DeviceIndex, PAGE_SIZE};
-use crate::time::Clock;
+use crate::time::{Clock, Steps};
 use crate::upcase::{UpcaseTable, table_checksum};
 
 /// What a mounted volume consists of; the volume's lock guards all of it.
@@ -109,6 +109,17 @@ impl<R: RawMutex> Engine<R> {
 
     pub(super) fn now(&self) -> FileTime {
         self.clock.now()
+    }
+
+    /// The time of a write that happens now, in the steps that the format keeps: a node shows the same before and after
+    /// it is stored.
+    pub(super) fn write_time(&self) -> FileTime {
+        self.now().cut(self.time_steps().modified)
+    }
+
+    /// In which steps the format keeps times.
+    pub(super) fn time_steps(&self) -> Steps {
+        if self.geometry.kind.is_exfat() { Steps::EXFAT } else { Steps::FAT }
     }
 
     /// Fails if the volume takes no changes.

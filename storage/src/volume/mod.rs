@@ -168,6 +168,7 @@ impl<R: RawMutex> Volume<R> {
     pub fn change_metadata(&self, node: Node, change: &MetadataChange) -> Result<(), VolumeError> {
         self.with_node(node, |engine, slot| {
             engine.check_writable()?;
+            let steps = engine.time_steps();
             let node = engine.nodes.get_mut(slot)?;
             if node.directory == NONE {
                 // The root has no entry that could keep them.
@@ -178,9 +179,14 @@ impl<R: RawMutex> Volume<R> {
                 record.attributes =
                     record.attributes & !FileAttributes::SETTABLE | attributes.0 & FileAttributes::SETTABLE;
             }
-            record.times.created = change.created.unwrap_or(record.times.created);
-            record.times.accessed = change.accessed.unwrap_or(record.times.accessed);
-            record.times.modified = change.modified.unwrap_or(record.times.modified);
+            let times = &mut record.times;
+            for (time, wanted, step) in [
+                (&mut times.created, change.created, steps.created),
+                (&mut times.accessed, change.accessed, steps.accessed),
+                (&mut times.modified, change.modified, steps.modified),
+            ] {
+                *time = wanted.map_or(*time, |wanted| wanted.as_stored(step));
+            }
             node.dirty = true;
             Ok(())
         })
@@ -455,7 +461,7 @@ impl<R: RawMutex> Engine<R> {
                 return Ok(false);
             }
         }
-        let now = self.now();
+        let now = self.write_time();
         let node = self.nodes.get_mut(slot)?;
         node.record.times.modified = now;
         node.record.attributes |= FileAttributes::ARCHIVE;

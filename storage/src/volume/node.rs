@@ -505,7 +505,7 @@ impl<R: RawMutex> Engine<R> {
             return Err(VolumeError::TooLarge);
         }
         self.load_extents(slot)?;
-        let now = self.now();
+        let now = self.write_time();
         let node = self.nodes.get(slot)?;
         if size == node.record.size {
             return Ok(());

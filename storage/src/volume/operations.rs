@@ -69,10 +69,14 @@ impl<R: RawMutex> Engine<R> {
         if self.find_name(directory, name)?.is_some() {
             return Err(VolumeError::Exists);
         }
-        let now = self.now();
+        let (now, steps) = (self.now(), self.time_steps());
         let mut record = Record {
             attributes: attributes.0 & FileAttributes::SETTABLE,
-            times: Times { created: now, modified: now, accessed: now },
+            times: Times {
+                created: now.cut(steps.created),
+                modified: now.cut(steps.modified),
+                accessed: now.cut(steps.accessed),
+            },
             ..Record::default()
         };
         if kind == NodeKind::File {
