@@ -340,6 +340,7 @@ impl Challenged {
         accounts: &dyn AccountStore,
     ) -> Result<(Account, [u8; 16]), Denial> {
         let (found, rest) = authenticate.ntlmv2().ok_or(Denial::LogonFailure)?;
+        let response_flags = message::response_flags(rest).ok_or(Denial::Malformed)?;
         let account = accounts.find(&authenticate.user);
         let nt_hash = account.as_ref().map_or([0x5A; 16], |account| account.nt_hash);
         let key = response_key(&nt_hash, &authenticate.user, &authenticate.domain);
@@ -350,7 +351,7 @@ impl Challenged {
         };
         let session_base_key = hmac_md5(&key, [&wanted[..]]);
         let session_key = exchange_key(&session_base_key, flags, authenticate)?;
-        if message::response_flags(rest) & message::HAS_MIC != 0 {
+        if response_flags & message::HAS_MIC != 0 {
             let (before, after) = token.split_at_checked(message::MIC.start).ok_or(Denial::Malformed)?;
             let (mic, after) = after.split_at_checked(message::MIC.len()).ok_or(Denial::Malformed)?;
             let messages = [&self.negotiate[..], &self.challenge, before, &[0; 16], after];

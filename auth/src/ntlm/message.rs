@@ -212,22 +212,21 @@ impl<'a> Authenticate<'a> {
     }
 }
 
-/// The attribute FLAGS among those of an NTLMv2 response; 0 when absent. Stops at the first malformed pair.
-pub(crate) fn response_flags(response: &[u8]) -> u32 {
+/// The attribute FLAGS among those of an NTLMv2 response; 0 when absent. `None` when a pair is cut short.
+pub(crate) fn response_flags(response: &[u8]) -> Option<u32> {
     let mut reader = Reader::new(response);
-    if reader.bytes(28usize).is_err() {
-        return 0;
-    }
+    reader.bytes(28usize).ok()?;
+    let mut flags = 0;
     while !reader.is_empty() {
-        let (Ok(id), Ok(length)) = (reader.u16(), reader.u16()) else { return 0 };
-        let Ok(value) = reader.bytes(length) else { return 0 };
+        let (id, length) = (reader.u16().ok()?, reader.u16().ok()?);
+        let value = reader.bytes(length).ok()?;
         match id {
-            attribute::END => return 0,
-            attribute::FLAGS => return Reader::new(value).u32().unwrap_or(0),
+            attribute::END => break,
+            attribute::FLAGS => flags = Reader::new(value).u32().ok()?,
             _ => {}
         }
     }
-    0
+    Some(flags)
 }
 
 #[cfg(test)]
@@ -283,13 +282,13 @@ mod tests {
     #[test]
     fn flags_among_attributes() {
         let mut response = alloc::vec![0; 28];
-        assert_eq!(response_flags(&response), 0);
+        assert_eq!(response_flags(&response), Some(0));
         response.extend([2, 0, 2, 0, 65, 0]);
         response.extend([6, 0, 4, 0, 2, 0, 0, 0]);
-        assert_eq!(response_flags(&response), 2);
+        assert_eq!(response_flags(&response), Some(2));
         response.truncate(response.len() - 1);
-        assert_eq!(response_flags(&response), 0);
-        assert_eq!(response_flags(&[0; 5]), 0);
+        assert_eq!(response_flags(&response), None);
+        assert_eq!(response_flags(&[0; 5]), None);
     }
 
     #[test]
