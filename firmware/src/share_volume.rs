@@ -68,7 +68,8 @@ fn metadata(from: &storage::volume::Metadata) -> engine::Metadata {
         },
         attributes: FileAttributes::from_bits_retain(from.attributes.0),
         size: from.size,
-        allocated: from.allocated,
+        // Clients take it for a sum of what is in it.
+        allocated: if from.kind == storage::volume::NodeKind::Directory { 0 } else { from.allocated },
         created: FileTime(from.created.0),
         accessed: FileTime(from.accessed.0),
         modified: FileTime(from.modified.0),

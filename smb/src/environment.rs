@@ -206,7 +206,7 @@ pub struct Metadata {
     pub attributes: FileAttributes,
     /// End of file in bytes; 0 for directories.
     pub size: u64,
-    /// Bytes that the node occupies on disk.
+    /// Bytes that a file occupies on disk; 0 for directories.
     pub allocated: u64,
     /// Creation.
     pub created: FileTime,

@@ -1,5 +1,5 @@
 //! Oplocks and leases: what clients may keep in their caches, and how they are told to give it up (MS-SMB2 3.3.4.6,
-//! 3.3.4.7, 3.3.5.9.8, 3.3.5.9.11, 3.3.5.22; MS-FSA 2.1.4.12, 2.1.5.18).
+//! 3.3.5.22; MS-FSA 2.1.4.12, 2.1.5.18).
 //!
 //! Both are seen here as three rights: to cache reads, writes, and the open handle itself. Level II is R, exclusive is RW,
 //! batch is RWH.
@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use super::create::compatible;
 use super::dispatch::{Handled, Outcome, Request};
+use super::lease::{Lease, LeaseKey};
 use super::reply::Draft;
 use super::state::{ConnectionMarker, Handle, OpenFile, Session, State};
 use super::waiting::WaitKind;
@@ -15,10 +16,10 @@ use super::{NodeOf, PayloadOf, Server};
 use crate::arena::Id;
 use crate::environment::{Environment, Volume};
 use crate::fscc::AccessMask;
-use crate::reader::{Malformed, Reader, Writer};
+use crate::reader::Writer;
 use crate::status::NtStatus;
 use crate::wire::header::{Command, Flags, Header};
-use crate::wire::oplock_break::{self, Acknowledgment, LeaseNotification, level};
+use crate::wire::oplock_break::{self, Acknowledgment, level};
 
 /// Cache reads.
 pub(crate) const READ: u8 = 1;
@@ -30,57 +31,12 @@ pub(crate) const WRITE: u8 = 4;
 /// Milliseconds until a client that does not answer a break is taken to have done so, as in Windows.
 pub(super) const BREAK_TIME: u64 = 35_000;
 
-/// Response flag: the lease is being broken.
-const LEASE_BREAK_IN_PROGRESS: u32 = 2;
-/// The request and response name the lease of the directory above.
-const LEASE_PARENT_KEY: u32 = 4;
+/// Rights that do not touch what is cached under an oplock.
+const OPLOCK_STAT_RIGHTS: AccessMask =
+    AccessMask::READ_ATTRIBUTES.union(AccessMask::WRITE_ATTRIBUTES).union(AccessMask::SYNCHRONIZE);
 
-/// Rights that do not touch what is cached.
-const STAT_RIGHTS: AccessMask = AccessMask::READ_ATTRIBUTES
-    .union(AccessMask::WRITE_ATTRIBUTES)
-    .union(AccessMask::SYNCHRONIZE)
-    .union(AccessMask::READ_CONTROL);
-
-/// A client's lease of a file.
-pub(crate) struct Lease {
-    pub client: [u8; 16],
-    pub key: [u8; 16],
-    /// Raw id of its open file.
-    pub file: u32,
-    /// Handles under it.
-    pub handles: u16,
-    pub epoch: u16,
-    pub state: u8,
-    /// What it is to be after a break that was not acknowledged yet.
-    pub breaking: Option<u8>,
-    pub version_2: bool,
-    /// Where to tell its client.
-    pub connection: Id<ConnectionMarker>,
-}
-
-/// What a lease context asks for (2.2.13.2.8, 2.2.13.2.10).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LeaseRequest {
-    pub key: [u8; 16],
-    pub state: u8,
-    pub flags: u32,
-    pub parent: [u8; 16],
-    pub epoch: u16,
-    pub version_2: bool,
-}
-
-impl LeaseRequest {
-    pub fn parse(data: &[u8]) -> Result<LeaseRequest, Malformed> {
-        let mut reader = Reader::new(data);
-        let key = reader.array::<16>()?;
-        let state = (reader.u32()? & 7) as u8;
-        let flags = reader.u32()?;
-        reader.skip(8usize)?;
-        let version_2 = data.len() >= 52;
-        let (parent, epoch) = if version_2 { (reader.array::<16>()?, reader.u16()?) } else { ([0; 16], 0) };
-        Ok(LeaseRequest { key, state, flags, parent, epoch, version_2 })
-    }
-}
+/// Rights that do not touch what is cached under a lease.
+pub(super) const LEASE_STAT_RIGHTS: AccessMask = OPLOCK_STAT_RIGHTS.union(AccessMask::READ_CONTROL);
 
 /// What a request that meets other handles' caches is about to do.
 #[derive(Clone, Copy, Debug)]
@@ -89,13 +45,21 @@ pub(super) enum Contention {
     Open { access: AccessMask, share: u32, overwrite: bool },
     /// Change data: nobody else's cached reads hold any more.
     Change,
+    /// Rename: handles that are only cached must be given up first.
+    Rename,
+    /// Mark it to be deleted: handles that are only cached should be given up.
+    Delete,
 }
 
 /// Whose caches are not touched: those of the handle or lease that acts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Actor {
     pub handle: Option<u32>,
-    pub lease: Option<([u8; 16], [u8; 16])>,
+    pub lease: Option<([u8; 16], LeaseKey)>,
+    /// The lease of the directory above, which knows of what its client does.
+    pub parent: Option<LeaseKey>,
+    /// It has waited for others before.
+    pub waited: bool,
 }
 
 /// Which rights an oplock level is.
@@ -109,27 +73,33 @@ fn rights_of_level(level: u32) -> u8 {
 }
 
 impl<V: Volume> State<V> {
-    /// The lease that a handle is under.
-    pub fn lease_of(&self, handle: &Handle<V::Node>) -> Option<Id<Lease>> {
-        if !handle.has(Handle::<V::Node>::LEASED) {
-            return None;
-        }
-        self.extras.get(handle.extra?)?.lease
-    }
-
     /// What a handle's client may cache, and what it will be after a break under way.
-    fn caching(&self, handle: &Handle<V::Node>) -> (u8, Option<u8>) {
-        if let Some(lease) = self.lease_of(handle).and_then(|lease| self.leases.get(lease)) {
-            return (lease.state, lease.breaking);
+    pub fn caching(&self, handle: &Handle<V::Node>) -> u8 {
+        match self.lease_of(handle).and_then(|lease| self.leases.get(lease)) {
+            Some(lease) => lease.state,
+            None => rights_of_level(handle.oplock()),
         }
-        let state = rights_of_level(handle.oplock());
-        let breaking = handle
-            .has(Handle::<V::Node>::BREAKING)
-            .then(|| if handle.has(Handle::<V::Node>::BREAKING_TO_II) { READ } else { 0 });
-        (state, breaking)
     }
 
-    fn is_actor(&self, id: Id<Handle<V::Node>>, handle: &Handle<V::Node>, actor: &Actor) -> bool {
+    /// Whether a break of a handle's lease is under way.
+    fn is_breaking(&self, handle: Id<Handle<V::Node>>) -> bool {
+        let lease = self.handles.get(handle).and_then(|handle| self.lease_of(handle));
+        lease.and_then(|lease| self.leases.get(lease)).is_some_and(|lease| lease.breaking.is_some())
+    }
+
+    /// A handle as the one that acts.
+    pub fn actor(&self, handle: Id<Handle<V::Node>>) -> Actor {
+        let lease = self.handles.get(handle).and_then(|handle| self.lease_of(handle));
+        let lease = lease.and_then(|lease| self.leases.get(lease));
+        Actor {
+            handle: Some(handle.raw()),
+            lease: lease.map(|lease| (lease.client, lease.key)),
+            parent: lease.and_then(|lease| lease.parent),
+            waited: false,
+        }
+    }
+
+    pub fn is_actor(&self, id: Id<Handle<V::Node>>, handle: &Handle<V::Node>, actor: &Actor) -> bool {
         if actor.handle == Some(id.raw()) {
             return true;
         }
@@ -152,7 +122,6 @@ impl<V: Volume> State<V> {
         struct Other<N> {
             id: Id<Handle<N>>,
             state: u8,
-            breaking: Option<u8>,
             conflict: bool,
             own: bool,
             leased: bool,
@@ -160,17 +129,16 @@ impl<V: Volume> State<V> {
         let others: Vec<Other<V::Node>> = self
             .handles_of(file)
             .map(|(id, handle)| {
-                let (state, breaking) = self.caching(handle);
+                let state = self.caching(handle);
                 let conflict = match contention {
                     Contention::Open { access, share, .. } => {
                         !compatible((access, share), (handle.access(), handle.share()))
                     }
-                    Contention::Change => false,
+                    Contention::Change | Contention::Rename | Contention::Delete => false,
                 };
                 Other {
                     id,
                     state,
-                    breaking,
                     conflict,
                     own: self.is_actor(id, handle, actor),
                     leased: handle.has(Handle::<V::Node>::LEASED),
@@ -197,14 +165,20 @@ impl<V: Volume> State<V> {
                 }
                 Contention::Open { overwrite: true, .. } => (0, WRITE),
                 Contention::Open { access, .. } => {
-                    if (access - STAT_RIGHTS).is_empty() {
+                    let harmless = if other.leased { LEASE_STAT_RIGHTS } else { OPLOCK_STAT_RIGHTS };
+                    if (access - harmless).is_empty() {
                         continue;
                     }
                     (other.state & !WRITE, WRITE)
                 }
                 Contention::Change => (0, 0),
+                Contention::Rename | Contention::Delete if !other.leased => continue,
+                Contention::Rename => (other.state & !HANDLE, HANDLE),
+                Contention::Delete => (other.state & !HANDLE, 0),
             };
-            if other.state & delaying != 0 {
+            // Who waited for a break waits to the end of it, although it may go further than this request needs.
+            let breaking = actor.waited && other.leased && self.is_breaking(other.id);
+            if other.state & delaying != 0 || breaking {
                 wait = true;
             }
             if target != other.state && self.handles.get(other.id).is_some_and(|handle| handle.tree.is_none())
@@ -213,7 +187,7 @@ impl<V: Volume> State<V> {
                 self.purge.push(other.id);
                 continue;
             }
-            if target != other.state && other.breaking.is_none() {
+            if target != other.state {
                 self.send_break(other.id, target);
             }
         }
@@ -227,35 +201,17 @@ impl<V: Volume> State<V> {
     /// Tells a client that its caching goes down to `target`.
     fn send_break(&mut self, id: Id<Handle<V::Node>>, target: u8) {
         let Some(handle) = self.handles.get(id) else { return };
+        if let Some(lease) = self.lease_of(handle) {
+            self.break_lease(lease, target);
+            return;
+        }
+        if handle.has(Handle::<V::Node>::BREAKING) {
+            return;
+        }
         let connection = handle
             .tree
             .and_then(|tree| self.trees.get(tree))
             .and_then(|tree| self.connection_of(tree.session));
-        if let Some(lease_id) = self.lease_of(handle) {
-            let Some(lease) = self.leases.get_mut(lease_id) else { return };
-            if lease.breaking.is_some() {
-                return;
-            }
-            let acknowledge = lease.state & (WRITE | HANDLE) != 0;
-            if lease.version_2 {
-                lease.epoch = lease.epoch.wrapping_add(1);
-            }
-            let notification = LeaseNotification {
-                epoch: if lease.version_2 { lease.epoch } else { 0 },
-                acknowledge,
-                key: lease.key,
-                current: u32::from(lease.state),
-                new: u32::from(target),
-            };
-            if acknowledge {
-                lease.breaking = Some(target);
-            } else {
-                lease.state = target;
-            }
-            let connection = connection.unwrap_or(lease.connection);
-            self.notify_client(connection, |writer| notification.emit(writer));
-            return;
-        }
         let to_ii = target & READ != 0;
         let Some(handle) = self.handles.get_mut(id) else { return };
         if handle.oplock() == 1 {
@@ -271,7 +227,7 @@ impl<V: Volume> State<V> {
         }
     }
 
-    fn notify_client(&mut self, connection: Id<ConnectionMarker>, body: impl FnOnce(&mut Writer<'_>)) {
+    pub fn notify_client(&mut self, connection: Id<ConnectionMarker>, body: impl FnOnce(&mut Writer<'_>)) {
         let mut draft = Draft::new();
         draft.begin();
         body(&mut Writer::new(draft.out()));
@@ -311,8 +267,8 @@ impl<V: Volume> State<V> {
             if other == id {
                 continue;
             }
-            let (state, _) = self.caching(entry);
-            if !(entry.access() - STAT_RIGHTS).is_empty() || state != 0 {
+            let state = self.caching(entry);
+            if !(entry.access() - OPLOCK_STAT_RIGHTS).is_empty() || state != 0 {
                 granted = granted.min(1);
             }
             if entry.has(Handle::<V::Node>::LEASED) && state & HANDLE != 0 {
@@ -331,98 +287,10 @@ impl<V: Volume> State<V> {
         granted
     }
 
-    /// The lease of a client with this key.
-    pub fn find_lease(&self, client: &[u8; 16], key: &[u8; 16]) -> Option<Id<Lease>> {
-        self.leases.iter().find(|(_, lease)| lease.key == *key && lease.client == *client).map(|(id, _)| id)
-    }
-
-    /// Puts a new handle under the lease that it asked for, made when it is new; gives the response context.
-    pub fn grant_lease(
-        &mut self,
-        id: Id<Handle<V::Node>>,
-        client: [u8; 16],
-        connection: Id<ConnectionMarker>,
-        request: &LeaseRequest,
-    ) -> Option<Vec<u8>> {
-        let file = self.handles.get(id)?.file;
-        let directory = self.files.get(file)?.has(OpenFile::<V::Node>::DIRECTORY);
-        let mut wanted = request.state;
-        // Without cached reads there is nothing else to cache.
-        if wanted & READ == 0 || directory {
-            wanted = 0;
-        }
-        let actor = Actor { handle: Some(id.raw()), lease: Some((client, request.key)) };
-        for (other, entry) in self.handles_of(file) {
-            if other == id || self.is_actor(other, entry, &actor) {
-                continue;
-            }
-            let (state, _) = self.caching(entry);
-            if !(entry.access() - STAT_RIGHTS).is_empty() || state != 0 {
-                wanted &= !WRITE;
-            }
-            if state != 0 && !entry.has(Handle::<V::Node>::LEASED) {
-                wanted &= !HANDLE;
-            }
-            if state & WRITE != 0 {
-                wanted = 0;
-            }
-        }
-        if self.files.get(file)?.locks.is_some() {
-            wanted &= !(READ | WRITE);
-            if wanted & READ == 0 {
-                wanted = 0;
-            }
-        }
-        let mut new = false;
-        let lease = match self.find_lease(&client, &request.key) {
-            Some(lease) => lease,
-            None => {
-                if wanted == 0 && directory {
-                    return Some(response(request, 0, 0, request.epoch));
-                }
-                let lease = Lease {
-                    client,
-                    key: request.key,
-                    file: file.raw(),
-                    handles: 0,
-                    epoch: request.epoch,
-                    state: 0,
-                    breaking: None,
-                    version_2: request.version_2,
-                    connection,
-                };
-                new = true;
-                self.leases.insert(lease).ok()?
-            }
-        };
-        self.extra_of(id)?.lease = Some(lease);
-        self.handles.get_mut(id)?.set(Handle::<V::Node>::LEASED, true);
-        let lease = self.leases.get_mut(lease)?;
-        lease.handles = lease.handles.saturating_add(1);
-        lease.connection = connection;
-        let mut flags = 0;
-        if lease.breaking.is_some() {
-            flags = LEASE_BREAK_IN_PROGRESS;
-        } else if (new || wanted == request.state)
-            && wanted & lease.state == lease.state
-            && wanted != lease.state
-        {
-            // 3.3.5.9.8: only more is granted, never less; and an upgrade is granted whole or not at all.
-            lease.state = wanted;
-            lease.epoch = lease.epoch.wrapping_add(1);
-        }
-        Some(response(request, flags, lease.state, lease.epoch))
-    }
-
     /// A handle is gone: its lease may be, too, and who waited for it goes on.
     pub fn drop_caching(&mut self, lease: Option<Id<Lease>>, file: Id<OpenFile<V::Node>>) {
-        if let Some(id) = lease
-            && let Some(lease) = self.leases.get_mut(id)
-        {
-            lease.handles = lease.handles.saturating_sub(1);
-            if lease.handles == 0 {
-                self.leases.remove(id);
-            }
+        if let Some(lease) = lease {
+            self.leave_lease(lease);
         }
         self.wake(file);
     }
@@ -442,42 +310,21 @@ impl<V: Volume> State<V> {
         }
     }
 
-    /// Nobody answered: the breaks of a file's handles are taken as acknowledged.
+    /// Nobody answered: the clients of a file's breaking handles cache nothing any more (3.3.6.1, 3.3.6.5).
     pub fn force_breaks(&mut self, file: Id<OpenFile<V::Node>>) {
         let handles: Vec<_> = self.handles_of(file).map(|(id, _)| id).collect();
         for id in handles {
             let Some(handle) = self.handles.get_mut(id) else { continue };
             if handle.has(Handle::<V::Node>::BREAKING) {
-                let level = u32::from(handle.has(Handle::<V::Node>::BREAKING_TO_II));
                 handle.set(Handle::<V::Node>::BREAKING, false);
-                handle.set_oplock(level);
+                handle.set_oplock(0);
             }
-            let lease = self.handles.get(id).and_then(|handle| self.lease_of(handle));
-            if let Some(lease) = lease.and_then(|lease| self.leases.get_mut(lease))
-                && let Some(target) = lease.breaking.take()
-            {
-                lease.state = target;
+            if let Some(lease) = self.handles.get(id).and_then(|handle| self.lease_of(handle)) {
+                self.force_lease_break(lease);
             }
         }
         self.wake(file);
     }
-}
-
-/// The response context.
-pub(super) fn response(request: &LeaseRequest, flags: u32, state: u8, epoch: u16) -> Vec<u8> {
-    let mut data = Vec::new();
-    let mut writer = Writer::new(&mut data);
-    writer.bytes(&request.key);
-    writer.u32(u32::from(state));
-    let parent = request.version_2 && request.flags & LEASE_PARENT_KEY != 0;
-    writer.u32(flags | if parent { LEASE_PARENT_KEY } else { 0 });
-    writer.u64(0);
-    if request.version_2 {
-        writer.bytes(if parent { &request.parent } else { &[0; 16] });
-        writer.u16(epoch);
-        writer.u16(0);
-    }
-    data
 }
 
 impl<E: Environment> Server<E> {
@@ -500,7 +347,7 @@ impl<E: Environment> Server<E> {
                     .and_then(Id::<Handle<NodeOf<E>>>::from_raw)
                     .ok_or(NtStatus::FILE_CLOSED)?;
                 let handle = state.handles.get_mut(id).ok_or(NtStatus::FILE_CLOSED)?;
-                if handle.tree != Some(tree) {
+                if handle.tree != Some(tree) || file_id.persistent != file_id.volatile {
                     return Err(NtStatus::FILE_CLOSED);
                 }
                 if level == level::LEASE {
@@ -528,16 +375,7 @@ impl<E: Environment> Server<E> {
                     .map(|connection| connection.client_guid)
                     .ok_or(NtStatus::FILE_CLOSED)?;
                 let id = state.find_lease(&client, &key).ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)?;
-                let lease = state.leases.get_mut(id).ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)?;
-                let target = lease.breaking.ok_or(NtStatus::UNSUCCESSFUL)?;
-                if kept & !u32::from(target) != 0 {
-                    return Err(NtStatus::REQUEST_NOT_ACCEPTED);
-                }
-                lease.breaking = None;
-                lease.state = kept as u8;
-                if let Some(file) = Id::from_raw(lease.file) {
-                    state.wake(file);
-                }
+                state.acknowledge_lease(id, kept)?;
                 oplock_break::emit_lease(writer, &key, kept);
             }
         }
@@ -582,13 +420,7 @@ impl<E: Environment> Server<E> {
         if alone {
             return;
         }
-        let lease = state
-            .handles
-            .get(handle)
-            .and_then(|handle| state.lease_of(handle))
-            .and_then(|lease| state.leases.get(lease))
-            .map(|lease| (lease.client, lease.key));
-        let actor = Actor { handle: Some(handle.raw()), lease };
+        let actor = state.actor(handle);
         let _ = state.contend(file, &actor, Contention::Change);
         drop(state);
         self.purge();

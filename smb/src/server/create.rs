@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use super::access::ShareAccess;
 use super::apple;
-use super::caching::{self, Actor, Contention, LeaseRequest};
+use super::caching::{self, Actor, Contention};
 use super::dispatch::{Outcome, Request};
-use super::durable::{DurableRequest, may_outlive};
+use super::durable::{DurableName, DurableRequest, may_outlive};
+use super::lease::LeaseRequest;
 use super::names::{self, Path};
 use super::notify::action as notify_action;
 use super::state::{Handle, OpenFile, State, Tree, connection_id};
@@ -122,7 +123,9 @@ impl<E: Environment> Server<E> {
             Place { tree, volume: volume.clone(), index, access: entry.access }
         };
         let lease = match parsed.context(context::LEASE) {
-            Some(data) if request.dialect > Some(Dialect::Smb202) => Some(LeaseRequest::parse(data)?),
+            Some(data) if request.dialect > Some(Dialect::Smb202) => {
+                Some(LeaseRequest::parse(data, request.dialect >= Some(Dialect::Smb300))?)
+            }
             _ => None,
         };
         let client = {
@@ -151,30 +154,46 @@ impl<E: Environment> Server<E> {
             return Err(NtStatus::EAS_NOT_SUPPORTED);
         }
         let apple = parsed.context(context::APPLE).map(apple::answer).transpose()?;
-        let allocation =
-            parsed.context(context::ALLOCATION_SIZE).map(|data| Reader::new(data).u64()).transpose()?;
-        if let Some(size) = allocation
-            && parsed.disposition != disposition::OPEN
-            && size > place.volume.space()?.free
-        {
-            return Err(NtStatus::DISK_FULL);
-        }
         // A new open has a lease only if its oplock level says so.
         let lease = lease.filter(|_| parsed.oplock == level::LEASE);
-        let actor = Actor { handle: None, lease: lease.map(|lease| (client, lease.key)) };
+        let actor = Actor {
+            handle: None,
+            lease: lease.map(|lease| (client, lease.key)),
+            parent: lease.and_then(|lease| lease.parent),
+            waited: request.resumed.is_some(),
+        };
         if let Some(application) = durable.application {
             self.take_over(application, client);
         }
         if let Some((_, guid)) = durable.version_2
-            && let Some(answer) = self.replay(request, tree, guid, (client, lease.as_ref()), writer)?
+            && let Some(answer) =
+                self.replay(request, &parsed, tree, guid, (client, lease.as_ref()), writer)?
         {
             return Ok(answer);
         }
+        let allocation = match parsed.context(context::ALLOCATION_SIZE) {
+            Some(data) if parsed.disposition != disposition::OPEN => {
+                self.allocation(&place.volume, Reader::new(data).u64()?, 0)?
+            }
+            _ => 0,
+        };
         let opened = match self.open_or_create(&place, &path, &parsed, &actor) {
-            Ok(opened) => opened,
+            Ok(mut opened) => {
+                if allocation > opened.metadata.allocated
+                    && opened.action != action::OPENED
+                    && opened.metadata.kind == NodeKind::File
+                {
+                    // With a full table it is but a wish that was not granted.
+                    if self.promise(opened.handle, allocation).is_ok() {
+                        opened.metadata.allocated = allocation;
+                    }
+                }
+                opened
+            }
             Err(Refusal::Status(status)) => return Err(status),
             Err(Refusal::Wait(file)) => {
-                self.park_create(request, file)?;
+                let name = durable.version_2.map(|(_, guid)| (client, guid));
+                self.park_again(request, file, name)?;
                 return Ok((None, Outcome::Parked));
             }
         };
@@ -203,7 +222,7 @@ impl<E: Environment> Server<E> {
             let mut state = self.state.lock();
             match &lease {
                 Some(lease) => {
-                    if let Some(data) = state.grant_lease(opened.handle, client, request.connection, lease) {
+                    if let Some(data) = state.grant_lease(opened.handle, client, lease, &path.units) {
                         oplock = level::LEASE;
                         contexts.push((context::LEASE, data));
                     }
@@ -234,11 +253,17 @@ impl<E: Environment> Server<E> {
         Ok((Some(file_id), Outcome::Done(NtStatus::SUCCESS)))
     }
 
-    /// The request waits until the caches of others are given up.
-    fn park_create(&self, request: &mut Request<'_>, file: u32) -> Result<(), NtStatus> {
+    /// The request waits until the caches of others are given up. `name` is that of the durable handle that it will
+    /// make.
+    pub(super) fn park_again(
+        &self,
+        request: &mut Request<'_>,
+        file: u32,
+        name: Option<DurableName>,
+    ) -> Result<(), NtStatus> {
         let deadline = self.environment.monotonic_milliseconds().saturating_add(caching::BREAK_TIME);
-        let again =
-            Again { message: request.rest.to_vec(), before: request.before, file, deadline, queued: false };
+        let (message, before) = (request.rest.to_vec(), request.before);
+        let again = Again { message, before, file, deadline, queued: false, name };
         let mut state = self.state.lock();
         if let Some(number) = request.resumed {
             // Still under the same number: its client knows it already.
@@ -332,7 +357,7 @@ impl<E: Environment> Server<E> {
                 Ok(Opened { handle, metadata, action: action::CREATED, maximal })
             });
         if result.is_ok() {
-            self.note_entry(place.index, &path.units, directory, notify_action::ADDED);
+            self.note_entry(place.index, &path.units, directory, notify_action::ADDED, actor.parent);
         }
         if result.is_err() {
             // Nobody has seen it; a use of it must not stay behind.
@@ -407,6 +432,7 @@ impl<E: Environment> Server<E> {
                     return Err(status.into());
                 }
             }
+            self.state.lock().break_directory(place.index, &path.units, actor.parent);
             action = if parsed.disposition == disposition::SUPERSEDE {
                 action::SUPERSEDED
             } else {
@@ -464,6 +490,12 @@ impl<E: Environment> Server<E> {
             );
             let contention = Contention::Open { access: effective, share: parsed.share, overwrite };
             if state.contend(known, actor, contention)? {
+                return Err(Refusal::Wait(known.raw()));
+            }
+            if parsed.options & option::DELETE_ON_CLOSE != 0
+                && state.contend(known, actor, Contention::Delete)?
+            {
+                // Only for handles whose clients are away, and which are closed now.
                 return Err(Refusal::Wait(known.raw()));
             }
         }

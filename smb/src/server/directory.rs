@@ -6,7 +6,9 @@ use super::access::Operation;
 use super::dispatch::{Handled, Outcome, Request};
 use super::file::Open;
 use super::names::{self, SEPARATOR};
+use super::state::{OpenFile, State};
 use super::{PayloadOf, Server};
+use crate::arena::Id;
 use crate::environment::{Environment, Metadata, Volume, VolumeError};
 use crate::fscc::{DirectoryClass, DirectoryEntry, DirectoryWriter, FileTime, Pattern, short_name};
 use crate::reader::Writer;
@@ -30,6 +32,39 @@ enum Place {
     /// The volume's cursor.
     Entries(u64),
     End,
+}
+
+/// Times of an open file that its volume does not know, or 0.
+pub(crate) struct OpenTimes {
+    file_id: u64,
+    written: u64,
+    changed: u64,
+}
+
+impl<V: Volume> State<V> {
+    /// The files on a directory's volume that are open and show other times than the volume knows.
+    fn times_of_open_files(&self, directory: Id<OpenFile<V::Node>>) -> Vec<OpenTimes> {
+        let Some(volume) = self.files.get(directory).map(|file| file.volume) else { return Vec::new() };
+        self.files
+            .iter()
+            .filter(|(_, file)| file.volume == volume && file.write_time | file.change_time != 0)
+            .map(|(_, file)| OpenTimes {
+                file_id: file.file_id,
+                written: file.write_time,
+                changed: file.change_time,
+            })
+            .collect()
+    }
+}
+
+/// A node's metadata, and its time of change, with what the engine knows better.
+fn with_times(times: &[OpenTimes], mut metadata: Metadata) -> (Metadata, FileTime) {
+    let known = times.iter().find(|known| known.file_id == metadata.file_id);
+    if let Some(known) = known.filter(|known| known.written != 0) {
+        metadata.modified = FileTime(known.written);
+    }
+    let changed = known.filter(|known| known.changed != 0).map(|known| FileTime(known.changed));
+    (metadata, changed.unwrap_or(metadata.modified))
 }
 
 /// `.` and `..`, before all others.
@@ -81,7 +116,8 @@ impl<E: Environment> Server<E> {
         let start = writer.position();
         let mut entries = DirectoryWriter::new(class, writer.nested(), capacity);
         let first = !search.found;
-        let overflow = list(&open, &mut search, &mut entries, single)?;
+        let times = self.state.lock().times_of_open_files(open.file);
+        let overflow = list(&open, &times, &mut search, &mut entries, single)?;
         let empty = entries.is_empty();
         if empty && !overflow && first {
             // Even a search without a match has begun: the next query goes on from its end.
@@ -111,12 +147,13 @@ impl<E: Environment> Server<E> {
 /// Adds entries from where `search` stands until the space is full. True when an entry was left for lack of space.
 fn list<V: Volume>(
     open: &Open<V>,
+    times: &[OpenTimes],
     search: &mut Search,
     entries: &mut DirectoryWriter<'_>,
     single: bool,
 ) -> Result<bool, NtStatus> {
     if search.place == Place::Dot {
-        if search.pattern.matches(&DOT) && !push(entries, &DOT, None, &open.metadata()?) {
+        if search.pattern.matches(&DOT) && !push(entries, &DOT, None, &with_times(times, open.metadata()?)) {
             return Ok(true);
         }
         search.place = Place::DotDot;
@@ -125,7 +162,9 @@ fn list<V: Volume>(
         if single && !entries.is_empty() {
             return Ok(false);
         }
-        if search.pattern.matches(&DOT_DOT) && !push(entries, &DOT_DOT, None, &parent_metadata(open)?) {
+        if search.pattern.matches(&DOT_DOT)
+            && !push(entries, &DOT_DOT, None, &with_times(times, parent_metadata(open)?))
+        {
             return Ok(true);
         }
         search.place = match search.pattern.literal() {
@@ -133,7 +172,7 @@ fn list<V: Volume>(
             Some(name) if name != DOT && name != DOT_DOT => {
                 let found = look_up(open, name)?;
                 if let Some((name, metadata)) = found
-                    && !push(entries, &name, None, &metadata)
+                    && !push(entries, &name, None, &with_times(times, metadata))
                 {
                     return Ok(true);
                 }
@@ -155,7 +194,8 @@ fn list<V: Volume>(
             || (!search.pattern.is_everything()
                 && entry.short_name.is_some_and(|short| search.pattern.matches(short)));
         if matches {
-            if !push(entries, entry.name, entry.short_name, &entry.metadata) {
+            let metadata = with_times(times, entry.metadata);
+            if !push(entries, entry.name, entry.short_name, &metadata) {
                 full = true;
                 return false;
             }
@@ -177,7 +217,7 @@ fn push(
     entries: &mut DirectoryWriter<'_>,
     name: &[u16],
     stored_short: Option<&[u16]>,
-    metadata: &Metadata,
+    (metadata, changed): &(Metadata, FileTime),
 ) -> bool {
     let wanted = entries.has_short_names() && stored_short.is_none();
     let made_short = if wanted { short_name(name) } else { None };
@@ -188,7 +228,7 @@ fn push(
         created: metadata.created,
         accessed: metadata.accessed,
         modified: metadata.modified,
-        changed: metadata.modified,
+        changed: *changed,
         attributes: metadata.attributes,
         size: metadata.size,
         allocated: metadata.allocated,

@@ -77,6 +77,11 @@ impl Request<'_> {
         if u64::from(length) > paid * 0x1_0000 { Err(NtStatus::INVALID_PARAMETER) } else { Ok(()) }
     }
 
+    /// The number of channel failures that the client has seen; 0 before SMB 3, which has none.
+    pub fn channel_sequence(&self) -> u16 {
+        if self.dialect >= Some(Dialect::Smb300) { self.header.status as u16 } else { 0 }
+    }
+
     /// The file that the request names, or that the element before it did.
     pub fn file(&self, named: FileId) -> FileId {
         if self.header.flags.contains(Flags::RELATED)
@@ -113,8 +118,9 @@ pub(crate) struct Before {
     session: u64,
     tree: u32,
     file: Option<FileId>,
-    /// Why there is no file, when the CREATE failed.
+    /// Why there is no file, when the element that should have named one failed.
     failed: Option<NtStatus>,
+    /// There was an element, and its session is one.
     any: bool,
 }
 
@@ -356,20 +362,32 @@ impl<E: Environment> Server<E> {
             }
         };
         log::trace!("{command:?} {} answers {status:?}", request.header.message_id);
-        before.any = true;
+        if !related {
+            // 3.3.5.2.7.2: what is related to an element without a session is invalid.
+            before.any = status != NtStatus::USER_SESSION_DELETED;
+        }
         before.session = request.header.session_id;
         before.tree = request.header.tree_id();
         if command == Some(Command::Create) && status.is_error() {
             before.file = None;
             before.failed = Some(status);
-        } else if let Some(used) = request.used_file.take()
-            && !status.is_error()
-        {
+        } else if let Some(used) = request.used_file.take() {
             before.file = Some(used);
+            before.failed = None;
+        } else if !related && status.is_error() && command.is_some_and(uses_file) {
+            before.file = None;
+            before.failed = Some(status);
         }
         let mut header = request.header;
         header.status = status.0;
-        header.flags &= Flags::RELATED | Flags::PRIORITY;
+        let mut kept = Flags::RELATED | Flags::PRIORITY;
+        if status == NtStatus::USER_SESSION_DELETED
+            || (command == Some(Command::SessionSetup) && status.is_error())
+        {
+            // There is no key, but who signed wants the flag: with these a client looks at the status alone.
+            kept |= Flags::SIGNED;
+        }
+        header.flags &= kept;
         match request.resumed {
             Some(number) => {
                 // The interim answer granted the credits and named the request.
@@ -397,14 +415,15 @@ impl<E: Environment> Server<E> {
         let needs = command.map_or(access::NOTHING, access::command);
         // On a connection that it is not on yet, a session's signature may be wrong without harm to anybody.
         let mut own = true;
+        let log_on = command == Some(Command::SessionSetup);
         let signed = request.header.flags.contains(Flags::SIGNED);
-        let key;
+        let (key, first_key);
         {
             let state = self.state.lock();
             let found = state.find_session(request.header.session_id);
             let found = found.filter(|(id, _)| {
                 own = state.is_on(*id, request.connection);
-                own || command == Some(Command::SessionSetup)
+                own || log_on
             });
             let Some((id, session)) = found else {
                 if needs.session {
@@ -421,6 +440,7 @@ impl<E: Environment> Server<E> {
             }
             request.session = Some(id);
             key = state.signing_key(id, request.connection);
+            first_key = session.keys.as_ref().filter(|_| log_on).map(|keys| keys.signing.clone());
             if !request.encrypted {
                 if session.has(Session::ENCRYPT) && needs.session {
                     return Err(NtStatus::ACCESS_DENIED.into());
@@ -428,6 +448,11 @@ impl<E: Environment> Server<E> {
                 if !signed && session.has(Session::SIGN) && needs.session {
                     request.session = None;
                     return Err(Rejection::Forged);
+                }
+                // New credentials for a session are signed with its key, too.
+                if !signed && session.has(Session::SIGN) && log_on && own {
+                    request.session = None;
+                    return Err(NtStatus::ACCESS_DENIED.into());
                 }
             }
         }
@@ -439,7 +464,9 @@ impl<E: Environment> Server<E> {
             if key.verify(request.message).is_err() {
                 log::warn!("a request's signature is wrong");
                 request.session = None;
-                return Err(if own { Rejection::Forged } else { NtStatus::ACCESS_DENIED.into() });
+                // A client may not know yet that the connection is bound to its session: it uses the first channel's key.
+                let early = first_key.is_some_and(|key| key.verify(request.message).is_ok());
+                return Err(if own && !early { Rejection::Forged } else { NtStatus::ACCESS_DENIED.into() });
             }
             request.sign_with = Some(key);
         }

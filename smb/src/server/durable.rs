@@ -4,11 +4,13 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::caching::{HANDLE, LeaseRequest, wire_level};
+use super::caching::{HANDLE, level_wanted, wire_level};
 use super::create::{Created, handle_file_id};
 use super::dispatch::{Outcome, Request};
+use super::lease::LeaseRequest;
 use super::names;
 use super::state::{Handle, OpenFile, Session, State, Tree};
+use super::waiting::WaitKind;
 use super::{NodeOf, PayloadOf, Server};
 use crate::arena::Id;
 use crate::environment::{Environment, UserId, Volume};
@@ -16,6 +18,7 @@ use crate::reader::{Malformed, Reader, Writer};
 use crate::status::NtStatus;
 use crate::wire::FileId;
 use crate::wire::create::{self as wire, context};
+use crate::wire::header::{Command, Flags};
 use crate::wire::oplock_break::level;
 
 /// STATUS_DUPLICATE_OBJECTID: the GUID names another open, and the request does not say it is a replay.
@@ -25,6 +28,9 @@ const DUPLICATE_OBJECTID: NtStatus = NtStatus(0xC000_022A);
 const DEFAULT_TIME: u32 = 60_000;
 /// Milliseconds that a handle is kept at most.
 const MAXIMUM_TIME: u32 = 300_000;
+
+/// A client, and what it calls a durable open (version 2).
+pub(crate) type DurableName = ([u8; 16], [u8; 16]);
 
 /// What is kept of an open that asked to be durable.
 pub(crate) struct Durable {
@@ -42,6 +48,8 @@ pub(crate) struct Durable {
     pub action: u32,
     pub oplock: u8,
     pub application: Option<[u8; 16]>,
+    /// Nothing but its CREATE has used it: its client may not have got the answer.
+    pub untouched: bool,
 }
 
 /// What the contexts of a CREATE say about durability.
@@ -116,6 +124,10 @@ impl<V: Volume> State<V> {
             return None;
         }
         let handle = self.handles.get(id)?;
+        if self.files.get(handle.file)?.has(OpenFile::<V::Node>::DIRECTORY) {
+            // What a directory lists is all there is to it: its client opens it anew.
+            return None;
+        }
         let leased = self.lease_of(handle).and_then(|lease| self.leases.get(lease));
         // It must be so that nobody is kept out while the client is away: its handle can be broken.
         let granted = match leased {
@@ -136,6 +148,7 @@ impl<V: Volume> State<V> {
             action: answer.0,
             oplock: answer.1,
             application: request.application,
+            untouched: true,
         };
         self.extra_of(id)?.durable = Some(Box::new(durable));
         if !granted {
@@ -150,6 +163,27 @@ impl<V: Volume> State<V> {
         } else {
             writer.u64(0);
             Some((context::DURABLE_REQUEST, data))
+        }
+    }
+
+    /// A request uses a handle that has more to it. Once the client has counted a channel failure, what it sent before
+    /// may arrive late and must not change anything (3.3.5.2.10).
+    ///
+    /// # Errors
+    /// FILE_NOT_AVAILABLE: the request is one of those.
+    pub fn note_use(&mut self, id: Id<Handle<V::Node>>, request: &Request<'_>) -> Result<(), NtStatus> {
+        let extra = self.extra_of(id).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
+        if let Some(durable) = extra.durable.as_deref_mut() {
+            durable.untouched = false;
+        }
+        let ahead = request.channel_sequence().wrapping_sub(extra.channel_sequence);
+        if ahead <= 0x7FFF {
+            extra.channel_sequence = request.channel_sequence();
+            return Ok(());
+        }
+        match Command::from_number(request.header.command) {
+            Some(Command::Write | Command::SetInfo | Command::Ioctl) => Err(NtStatus::FILE_NOT_AVAILABLE),
+            _ => Ok(()),
         }
     }
 
@@ -199,10 +233,12 @@ impl<E: Environment> Server<E> {
             let handle = state.handles.get(id).ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)?;
             let file = handle.file;
             let held = state.lease_of(handle).and_then(|lease| state.leases.get(lease));
-            let held = held.map(|lease| (lease.client, lease.key, lease.state, lease.epoch, lease.version_2));
+            let held = held.map(|lease| (lease.client, lease.key));
             let connected = handle.tree.is_some();
             let durable = state.durable_of(id).ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)?;
-            if connected || !durable.granted || durable.create_guid != guid {
+            // Version 1 does not say the GUID; a handle of version 1 has zeros for one.
+            let same = guid.is_none_or(|guid| durable.create_guid.unwrap_or_default() == guid);
+            if connected || !durable.granted || !same {
                 return Err(NtStatus::OBJECT_NAME_NOT_FOUND);
             }
             log::trace!("reconnect of {held:?} by {client:?} {lease:?}");
@@ -245,17 +281,17 @@ impl<E: Environment> Server<E> {
             if let Some(durable) = state.durable_of(id) {
                 durable.expires = 0;
             }
-            match (held, lease) {
-                (Some((client, key, current, epoch, _)), Some(asked)) => {
-                    if let Some(lease) =
-                        state.find_lease(&client, &key).and_then(|id| state.leases.get_mut(id))
-                    {
-                        lease.connection = request.connection;
-                    }
-                    contexts.push((context::LEASE, super::caching::response(asked, 0, current, epoch)));
+            if let Some(extra) = state.handles.get(id).and_then(|handle| handle.extra) {
+                let extra = state.extras.get_mut(extra).ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)?;
+                extra.channel_sequence = request.channel_sequence();
+            }
+            let held = state.handles.get(id).and_then(|handle| state.lease_of(handle));
+            match held.and_then(|lease| state.leases.get(lease)) {
+                Some(lease) => {
+                    contexts.push((context::LEASE, lease.context()));
                     level::LEASE
                 }
-                _ => oplock,
+                None => oplock,
             }
         };
         let file_id = handle_file_id(id);
@@ -278,20 +314,35 @@ impl<E: Environment> Server<E> {
     pub(super) fn replay(
         &self,
         request: &Request<'_>,
+        parsed: &wire::Request<'_>,
         tree: Id<Tree>,
         guid: [u8; 16],
         (client, lease): ([u8; 16], Option<&LeaseRequest>),
         writer: &mut Writer<'_>,
     ) -> Result<Option<Created<PayloadOf<E>>>, NtStatus> {
-        let (id, volume, node, action, mut oplock, time, granted, current) = {
+        let again = request.header.flags.contains(Flags::REPLAY);
+        let (id, volume, node, action, mut oplock, time, mut granted, context) = {
             let state = self.state.lock();
-            let found = state.handles.iter().find_map(|(id, handle)| {
+            let pending = |kind: &WaitKind| match kind {
+                WaitKind::Again(waiting) => waiting.name == Some((client, guid)),
+                _ => false,
+            };
+            if again
+                && request.resumed.is_none()
+                && state.waiting.iter().any(|(_, waiting)| pending(&waiting.kind))
+            {
+                // What it repeats is still waiting.
+                return Err(NtStatus::FILE_NOT_AVAILABLE);
+            }
+            let mut named = state.handles.iter().filter_map(|(id, handle)| {
                 let durable = state.extras.get(handle.extra?)?.durable.as_deref()?;
                 (durable.create_guid == Some(guid) && durable.client == client)
                     .then_some((id, handle, durable))
             });
+            // 3.3.5.9.10: once the client has used the handle, it has had the answer.
+            let found = if again { named.find(|(_, _, durable)| durable.untouched) } else { named.next() };
             let Some((id, handle, durable)) = found else { return Ok(None) };
-            if !request.header.flags.contains(crate::wire::header::Flags::REPLAY) {
+            if !again {
                 return Err(DUPLICATE_OBJECTID);
             }
             let user =
@@ -303,22 +354,26 @@ impl<E: Environment> Server<E> {
                 return Err(NtStatus::FILE_NOT_AVAILABLE);
             }
             let current = state.lease_of(handle).and_then(|lease| state.leases.get(lease));
-            let current = current.map(|lease| (lease.key, lease.state, lease.epoch));
             // 3.3.5.9.10: the replay asks for the same lease, or for none like the first.
-            if current.map(|(key, _, _)| key) != lease.map(|lease| lease.key) {
+            if current.map(|lease| lease.key) != lease.map(|lease| lease.key) {
                 return Err(NtStatus::ACCESS_DENIED);
             }
             let file = state.files.get(handle.file).ok_or(NtStatus::FILE_CLOSED)?;
             let volume = state.volumes.get(usize::from(file.volume)).ok_or(NtStatus::FILE_CLOSED)?;
             let (action, oplock, time, granted) =
                 (durable.action, durable.oplock, durable.time, durable.granted);
-            (id, volume.clone(), file.node, action, oplock, time, granted, current)
+            let context = current.map(|lease| lease.context());
+            (id, volume.clone(), file.node, action, oplock, time, granted, context)
         };
         let metadata = volume.metadata(node)?;
         let mut contexts: Vec<(&[u8], Vec<u8>)> = Vec::new();
-        if let (Some((_, state, epoch)), Some(asked)) = (current, lease) {
+        if let Some(lease) = context {
             oplock = level::LEASE;
-            contexts.push((context::LEASE, super::caching::response(asked, 0, state, epoch)));
+            contexts.push((context::LEASE, lease));
+        } else if level_wanted(parsed.oplock) < level_wanted(oplock) {
+            // As Windows has it: who asks for less the second time is told of less.
+            oplock = parsed.oplock;
+            granted = false;
         }
         if granted {
             let mut data = Vec::new();

@@ -34,6 +34,8 @@ pub(super) struct Open<V: Volume> {
     pub write_time: u64,
     /// A change time that the volume cannot keep, or 0.
     pub change_time: u64,
+    /// The allocation that was asked for, or 0.
+    pub allocation: u64,
 }
 
 impl<V: Volume> Open<V> {
@@ -52,6 +54,7 @@ impl<V: Volume> Open<V> {
         if self.write_time != 0 {
             metadata.modified = FileTime(self.write_time);
         }
+        metadata.allocated = metadata.allocated.max(self.allocation);
         Ok(metadata)
     }
 }
@@ -66,11 +69,17 @@ impl<E: Environment> Server<E> {
     ) -> Result<Open<E::Volume>, NtStatus> {
         let named = request.file(named);
         let id = u32::try_from(named.volatile).ok().and_then(Id::from_raw).ok_or(NtStatus::FILE_CLOSED)?;
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         let handle = state.handles.get(id).ok_or(NtStatus::FILE_CLOSED)?;
-        if handle.tree.is_none() || handle.tree != request.tree {
+        if handle.tree.is_none() || handle.tree != request.tree || named.persistent != named.volatile {
             return Err(NtStatus::FILE_CLOSED);
         }
+        if handle.extra.is_some() || request.channel_sequence() != 0 {
+            state.note_use(id, request)?;
+        }
+        let handle = state.handles.get(id).ok_or(NtStatus::FILE_CLOSED)?;
+        let allocation =
+            handle.extra.and_then(|extra| state.extras.get(extra)).map_or(0, |extra| extra.allocation);
         if !access::allows(handle.access(), operation) {
             return Err(NtStatus::ACCESS_DENIED);
         }
@@ -89,7 +98,22 @@ impl<E: Environment> Server<E> {
             file_id: file.file_id,
             write_time: file.write_time,
             change_time: file.change_time,
+            allocation,
         })
+    }
+
+    /// Whether the volume has room for a file of `allocation` bytes that has `allocated` by now; gives whole clusters.
+    pub(super) fn allocation(
+        &self,
+        volume: &E::Volume,
+        allocation: u64,
+        allocated: u64,
+    ) -> Result<u64, NtStatus> {
+        let space = volume.space()?;
+        if allocation.saturating_sub(allocated) > space.free {
+            return Err(NtStatus::DISK_FULL);
+        }
+        Ok(allocation.next_multiple_of(u64::from(space.cluster.max(1))))
     }
 
     pub(super) fn close(&self, request: &mut Request<'_>, writer: &mut Writer<'_>) -> Handled<PayloadOf<E>> {
@@ -125,11 +149,12 @@ impl<E: Environment> Server<E> {
     /// # Errors
     /// The volume could not store the last write time, or not remove the file. The handle is closed all the same.
     pub(super) fn close_handle(&self, id: Id<Handle<NodeOf<E>>>) -> Result<(), NtStatus> {
-        let (volume, node, file_id, remove, write_time, index, directory) = {
+        let (volume, node, file_id, remove, write_time, index, directory, written, own) = {
             let mut state = self.state.lock();
             let state = &mut *state;
             Self::end_waiting_on(state, id);
             let file_id = state.handles.get(id).ok_or(NtStatus::FILE_CLOSED)?.file;
+            let own = state.parent_key(id);
             state.release_locks(file_id, id);
             let handle = state.remove_handle(id).ok_or(NtStatus::FILE_CLOSED)?;
             state.retry_locks(file_id);
@@ -140,7 +165,8 @@ impl<E: Environment> Server<E> {
             }
             let file = state.files.get_mut(file_id).ok_or(NtStatus::FILE_CLOSED)?;
             let mut write_time = 0;
-            if handle.has(Handle::<NodeOf<E>>::WRITTEN) {
+            let written = handle.has(Handle::<NodeOf<E>>::WRITTEN);
+            if written {
                 write_time = core::mem::take(&mut file.write_time);
             }
             let volume = state.volumes.get(usize::from(file.volume)).ok_or(NtStatus::FILE_CLOSED)?.clone();
@@ -153,19 +179,28 @@ impl<E: Environment> Server<E> {
             } else if last {
                 state.leave_file(file_id);
             }
-            (volume, node, file_id, remove, write_time, index, directory)
+            let written = written && !state.directory_leases.is_empty();
+            (volume, node, file_id, remove, write_time, index, directory, written, own)
         };
         let mut result = Ok(());
         if remove {
             let mut path = Vec::new();
-            let watched = self.state.lock().watches > 0 && volume.path(node, &mut path).is_ok();
+            let watched = {
+                let state = self.state.lock();
+                state.watches > 0 || !state.directory_leases.is_empty()
+            };
+            let watched = watched && volume.path(node, &mut path).is_ok();
             result = volume.remove(node);
             if watched && result.is_ok() {
-                self.note_entry(index, &path, directory, action::REMOVED);
+                self.note_entry(index, &path, directory, action::REMOVED, own);
             }
         } else if write_time != 0 {
             let modified = Some(FileTime(write_time));
             result = volume.change_metadata(node, &MetadataChange { modified, ..MetadataChange::default() });
+        }
+        if written && !remove {
+            // Only now: while a file is open for writing its directory lists what it will.
+            self.change_parent_of_node(&*volume, node, index, own);
         }
         let closed = volume.close(node);
         if remove {
@@ -204,7 +239,9 @@ impl<E: Environment> Server<E> {
 
     /// Notes that the file's data was changed through a handle.
     pub(super) fn note_write(&self, open: &Open<E::Volume>) {
+        // In the steps of 10 ms that volumes keep, so that it stays the same when it is stored.
         let now = self.environment.now().0;
+        let now = now - now % 100_000;
         let mut state = self.state.lock();
         let state = &mut *state;
         let Some(handle) = state.handles.get_mut(open.handle) else { return };

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::access::Operation;
+use super::caching::Contention;
 use super::create::{SHARE_READ, SHARE_WRITE, is_empty};
 use super::dispatch::{Handled, Outcome, Request};
 use super::file::Open;
@@ -10,6 +11,7 @@ use super::names::{self, SEPARATOR};
 use super::notify::filter;
 use super::state::{Handle, OpenFile};
 use super::{NodeOf, PayloadOf, Server};
+use crate::arena::Id;
 use crate::environment::{Environment, Metadata, MetadataChange, NodeKind, Volume, VolumeError};
 use crate::fscc::{
     self, AccessMask, BasicChange, DispositionFlags, FileAttributes, FileInformation, FileInformationClass,
@@ -247,7 +249,12 @@ impl<E: Environment> Server<E> {
             return Err(NtStatus::NOT_SUPPORTED);
         }
         match parsed.info_type {
-            query_info::INFO_FILE => self.set_file(request, &parsed)?,
+            query_info::INFO_FILE => {
+                if let Some(file) = self.set_file(request, &parsed)? {
+                    self.park_again(request, file, None)?;
+                    return Ok(Outcome::Parked);
+                }
+            }
             query_info::INFO_FILE_SYSTEM | query_info::INFO_QUOTA => {
                 self.open_file(request, parsed.file_id, Operation::Any)?;
                 return Err(NtStatus::NOT_SUPPORTED);
@@ -273,15 +280,23 @@ impl<E: Environment> Server<E> {
         Ok(Outcome::Done(NtStatus::SUCCESS))
     }
 
-    fn set_file(&self, request: &Request<'_>, parsed: &set_info::Request<'_>) -> Result<(), NtStatus> {
+    /// Sets a class; gives the open file (raw id) for which others must give up what they cache first.
+    fn set_file(
+        &self,
+        request: &Request<'_>,
+        parsed: &set_info::Request<'_>,
+    ) -> Result<Option<u32>, NtStatus> {
         let class = FileInformationClass::from_wire(parsed.class);
         let operation = class.map_or(Operation::Any, set_operation);
         let open = self.open_file(request, parsed.file_id, operation)?;
         use FileInformationClass as Class;
-        match class.ok_or(NtStatus::INVALID_INFO_CLASS)? {
+        let class = class.ok_or(NtStatus::INVALID_INFO_CLASS)?;
+        if matches!(class, Class::Rename | Class::RenameExtended) {
+            let extended = class == Class::RenameExtended;
+            return self.rename(&open, &short(RenameRequest::parse(parsed.input, extended))?);
+        }
+        match class {
             Class::Basic => self.set_basic(&open, &short(BasicChange::parse(parsed.input))?),
-            Class::Rename => self.rename(&open, &short(RenameRequest::parse(parsed.input, false))?),
-            Class::RenameExtended => self.rename(&open, &short(RenameRequest::parse(parsed.input, true))?),
             Class::Disposition => {
                 let delete = short(fscc::disposition(parsed.input))?;
                 let flags = if delete { DispositionFlags::DELETE } else { DispositionFlags::empty() };
@@ -299,8 +314,12 @@ impl<E: Environment> Server<E> {
                 if open.directory {
                     return Err(NtStatus::INVALID_PARAMETER);
                 }
+                self.change_contends(open.file, open.handle);
+                let metadata = open.volume.metadata(open.node)?;
+                let promised = self.allocation(&open.volume, allocation, metadata.allocated)?;
+                self.promise(open.handle, promised)?;
                 // MS-FSA 2.1.5.15.1: it cuts the file, but never lengthens it.
-                if allocation < open.metadata()?.size { self.set_size(&open, allocation) } else { Ok(()) }
+                if allocation < metadata.size { self.set_size(&open, allocation) } else { Ok(()) }
             }
             Class::Position => {
                 let position = fixed(parsed.input, fscc::position)?;
@@ -319,6 +338,14 @@ impl<E: Environment> Server<E> {
             }
             _ => Err(NtStatus::INVALID_INFO_CLASS),
         }
+        .map(|()| None)
+    }
+
+    /// Notes what allocation is shown for a handle's file at least.
+    pub(super) fn promise(&self, handle: Id<Handle<NodeOf<E>>>, allocation: u64) -> Result<(), NtStatus> {
+        let mut state = self.state.lock();
+        state.extra_of(handle).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?.allocation = allocation;
+        Ok(())
     }
 
     fn set_mode(&self, open: &Open<E::Volume>, mode: u32) -> Result<(), NtStatus> {
@@ -371,6 +398,7 @@ impl<E: Environment> Server<E> {
             }
         }
         self.note_change(open, filter);
+        self.change_parent(open);
         if change.changed > 0
             && let Some(file) = self.state.lock().files.get_mut(open.file)
         {
@@ -406,6 +434,7 @@ impl<E: Environment> Server<E> {
             open.volume.set_size(open.node, size)?;
             self.note_write(open);
             self.note_change(open, filter::SIZE | filter::LAST_WRITE);
+            self.change_parent(open);
         }
         Ok(())
     }
@@ -438,12 +467,17 @@ impl<E: Environment> Server<E> {
             file.set(OpenFile::<NodeOf<E>>::DELETE_PENDING, delete);
             if delete {
                 state.end_watches_of_deleted(open.file);
+                let actor = state.actor(open.handle);
+                state.contend(open.file, &actor, Contention::Delete)?;
+                drop(state);
+                self.purge();
             }
         }
         Ok(())
     }
 
-    fn rename(&self, open: &Open<E::Volume>, change: &RenameRequest) -> Result<(), NtStatus> {
+    /// Renames; gives the open file (raw id) for which others must give up what they cache first.
+    fn rename(&self, open: &Open<E::Volume>, change: &RenameRequest) -> Result<Option<u32>, NtStatus> {
         if change.root_directory != 0 {
             return Err(NtStatus::INVALID_PARAMETER);
         }
@@ -459,7 +493,7 @@ impl<E: Environment> Server<E> {
             return Err(NtStatus::ACCESS_DENIED);
         }
         if path == target.units {
-            return Ok(());
+            return Ok(None);
         }
         if open.directory {
             if names::is_below(&target.units, &path) {
@@ -473,10 +507,24 @@ impl<E: Environment> Server<E> {
             self.check_rename_target(open, &target.units, replace)?;
         }
         self.check_parent(open, &path)?;
+        if self.rename_waits(open)? {
+            return Ok(Some(open.file.raw()));
+        }
         self.store_write_time(open)?;
         open.volume.rename(open.node, &target.units, replace)?;
         self.note_rename(open, &path, &target.units);
-        Ok(())
+        Ok(None)
+    }
+
+    /// Whether others must give up handles that they only cache, before the file gets another name.
+    fn rename_waits(&self, open: &Open<E::Volume>) -> Result<bool, NtStatus> {
+        let waits = {
+            let mut state = self.state.lock();
+            let actor = state.actor(open.handle);
+            state.contend(open.file, &actor, Contention::Rename)?
+        };
+        // Those of clients that are away are closed.
+        Ok(waits && !self.purge())
     }
 
     /// Renaming opens the directory to write in it, and shares it for reading and writing only.

@@ -72,7 +72,25 @@ impl<E: Environment> Server<E> {
                 self.open_file(request, parsed.file_id, Operation::Any)?;
                 return Err(NtStatus::NOT_A_REPARSE_POINT);
             }
+            control::GET_COMPRESSION => {
+                self.open_file(request, parsed.file_id, Operation::Any)?;
+                if parsed.maximum_output < 2 {
+                    return Err(NtStatus::BUFFER_TOO_SMALL);
+                }
+                // Nothing is compressed.
+                0u16.to_le_bytes().to_vec()
+            }
+            control::SET_COMPRESSION => {
+                self.open_file(request, parsed.file_id, Operation::Write)?;
+                if Reader::new(parsed.input).u16()? != 0 {
+                    return Err(NtStatus::NOT_SUPPORTED);
+                }
+                Vec::new()
+            }
             control::QUERY_NETWORK_INTERFACE_INFO => {
+                if parsed.file_id != FileId::PREVIOUS {
+                    return Err(NtStatus::INVALID_PARAMETER);
+                }
                 let output = self.network_interfaces(request)?;
                 if output.len() > parsed.maximum_output as usize {
                     return Err(NtStatus::BUFFER_TOO_SMALL);

@@ -251,6 +251,10 @@ impl<E: Environment> Server<E> {
             return Ok(Outcome::Done(NtStatus::SUCCESS));
         }
         let unlocking = first.flags & UNLOCK != 0;
+        if !unlocking {
+            // MS-FSA 2.1.5.7: what others have read may change under the lock.
+            self.change_contends(open.file, open.handle);
+        }
         let mut state = self.state.lock();
         let state = &mut *state;
         if unlocking {

@@ -117,8 +117,14 @@ impl<E: Environment> Server<E> {
             .find(|dialect| ours.contains(dialect) && offered.contains(&(*dialect as u16)))
     }
 
-    /// Capabilities in the answer to a client of `dialect`.
-    fn capabilities(&self, transport: Transport, dialect: Dialect, cipher: Option<Cipher>) -> u32 {
+    /// Capabilities in the answer to a client that has `offered` (3.3.5.4).
+    fn capabilities(
+        &self,
+        transport: Transport,
+        dialect: Dialect,
+        cipher: Option<Cipher>,
+        offered: u32,
+    ) -> u32 {
         let mut capabilities = 0;
         if dialect >= Dialect::Smb210 {
             capabilities |= capability::LEASING;
@@ -127,7 +133,8 @@ impl<E: Environment> Server<E> {
             capabilities |= capability::LARGE_MTU;
         }
         if dialect >= Dialect::Smb300 {
-            capabilities |= capability::MULTI_CHANNEL;
+            // Only who has these hears of them.
+            capabilities |= offered & (capability::MULTI_CHANNEL | capability::DIRECTORY_LEASING);
         }
         if (Dialect::Smb300..Dialect::Smb311).contains(&dialect) && cipher.is_some() {
             capabilities |= capability::ENCRYPTION;
@@ -255,7 +262,7 @@ impl<E: Environment> Server<E> {
         request.dialect = Some(dialect);
         let contexts: Vec<Context<'_>> =
             answers.iter().map(|(kind, data)| Context { kind: *kind, data }).collect();
-        let capabilities = self.capabilities(transport, dialect, cipher);
+        let capabilities = self.capabilities(transport, dialect, cipher, parsed.capabilities);
         let maximum = self.maximum_transfer(transport, dialect);
         self.emit_negotiate(writer, dialect as u16, capabilities, maximum, &contexts);
         Ok(Outcome::Done(NtStatus::SUCCESS))
@@ -299,7 +306,7 @@ impl<E: Environment> Server<E> {
         let Some(dialect) = entry.dialect else { return Ok(None) };
         let mut output = Vec::new();
         let mut writer = Writer::new(&mut output);
-        writer.u32(self.capabilities(entry.transport, dialect, entry.cipher));
+        writer.u32(self.capabilities(entry.transport, dialect, entry.cipher, entry.client_capabilities));
         writer.bytes(&self.configuration.guid);
         writer.u16(self.security_mode());
         writer.u16(dialect as u16);

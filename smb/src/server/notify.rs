@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::access::Operation;
 use super::dispatch::{Handled, Outcome, Request};
 use super::file::Open;
+use super::lease::LeaseKey;
 use super::names;
 use super::state::{Handle, State};
 use super::waiting::WaitKind;
@@ -254,10 +255,19 @@ impl<E: Environment> Server<E> {
         Ok(Outcome::Silent)
     }
 
-    /// A name came or went.
-    pub(super) fn note_entry(&self, volume: u16, path: &[u16], directory: bool, action: u32) {
+    /// A name came or went; `own` is the key of the lease of its directory that stays.
+    pub(super) fn note_entry(
+        &self,
+        volume: u16,
+        path: &[u16],
+        directory: bool,
+        action: u32,
+        own: Option<LeaseKey>,
+    ) {
         let filter = name_filter(directory);
-        self.state.lock().tell(volume, &[Event { action, filter, path }]);
+        let mut state = self.state.lock();
+        state.tell(volume, &[Event { action, filter, path }]);
+        state.break_directory(volume, path, own);
     }
 
     /// Something about an open file changed. Costs nothing while nobody watches.
@@ -278,10 +288,16 @@ impl<E: Environment> Server<E> {
     pub(super) fn note_rename(&self, open: &Open<E::Volume>, from: &[u16], to: &[u16]) {
         let mut state = self.state.lock();
         let state = &mut *state;
+        let Some(volume) = state.files.get(open.file).map(|file| file.volume) else { return };
+        let own = state.parent_key(open.handle);
+        state.break_directory(volume, from, own);
+        state.break_directory(volume, to, own);
+        if open.directory {
+            state.move_directory_leases(volume, from, to);
+        }
         if state.watches == 0 {
             return;
         }
-        let Some(volume) = state.files.get(open.file).map(|file| file.volume) else { return };
         let filter = name_filter(open.directory);
         let within = match (names::parent(from), names::parent(to)) {
             (Some(from), Some(to)) => names::equal(from, to),

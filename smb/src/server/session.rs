@@ -7,7 +7,7 @@ use super::durable::may_outlive;
 use super::state::{Channel, Connection, ConnectionMarker, Session, Setup, SetupPurpose, connection_id};
 use super::{Encryption, PayloadOf, Server};
 use crate::arena::Id;
-use crate::crypto::{KeyDerivation, SessionKeys};
+use crate::crypto::{KeyDerivation, SessionKeys, SigningAlgorithm};
 use crate::environment::{Authentication, Environment, ExchangeId, Identity};
 use crate::reader::Writer;
 use crate::status::NtStatus;
@@ -73,13 +73,27 @@ impl<E: Environment> Server<E> {
 
     /// Whether this connection may be bound to the session that the request names (3.3.5.5, 3.3.5.5.2).
     fn check_binding(&self, request: &Request<'_>, dialect: Dialect) -> Result<(), NtStatus> {
-        if dialect < Dialect::Smb300 {
-            return Err(NtStatus::REQUEST_NOT_ACCEPTED);
-        }
         let id = request.session.ok_or(NtStatus::USER_SESSION_DELETED)?;
         let state = self.state.lock();
         let session = state.sessions.get(id).ok_or(NtStatus::USER_SESSION_DELETED)?;
         if !session.has(Session::VALID) {
+            return Err(NtStatus::REQUEST_NOT_ACCEPTED);
+        }
+        let of = |id: Option<Id<ConnectionMarker>>| {
+            id.and_then(connection_id::<PayloadOf<E>>).and_then(|id| state.connections.get(id))
+        };
+        let own = of(Some(request.connection)).ok_or(NtStatus::USER_SESSION_DELETED)?;
+        // GMAC goes with nothing but itself; the other algorithms may differ between the channels of a session.
+        let signing = session.keys.as_ref().map_or(own.signing, |keys| keys.signing.algorithm());
+        if signing != own.signing {
+            if signing == SigningAlgorithm::AesGmac {
+                return Err(NtStatus::REQUEST_OUT_OF_SEQUENCE);
+            }
+            if own.signing == SigningAlgorithm::AesGmac {
+                return Err(NtStatus::NOT_SUPPORTED);
+            }
+        }
+        if dialect < Dialect::Smb300 {
             return Err(NtStatus::REQUEST_NOT_ACCEPTED);
         }
         if session.dialect != dialect || request.sign_with.is_none() {
@@ -91,16 +105,9 @@ impl<E: Environment> Server<E> {
         if state.is_on(id, request.connection) {
             return Err(NtStatus::REQUEST_NOT_ACCEPTED);
         }
-        let of = |id: Option<Id<ConnectionMarker>>| {
-            id.and_then(connection_id::<PayloadOf<E>>).and_then(|id| state.connections.get(id))
-        };
-        let own = of(Some(request.connection)).ok_or(NtStatus::USER_SESSION_DELETED)?;
         let first = of(state.connection_of(id)).ok_or(NtStatus::USER_SESSION_DELETED)?;
-        if own.cipher != first.cipher || own.signing != first.signing {
+        if own.cipher != first.cipher {
             return Err(NtStatus::INVALID_PARAMETER);
-        }
-        if own.client_guid != first.client_guid {
-            return Err(NtStatus::USER_SESSION_DELETED);
         }
         let bound = state.channels.iter().filter(|(_, channel)| channel.session == id).count();
         if bound + 1 >= MAXIMUM_CHANNELS_A_SESSION {

@@ -33,7 +33,8 @@ pub(crate) struct State<V: Volume> {
     pub extras: Arena<Extra>,
     pub locks: Arena<super::lock::LockRange<V::Node>>,
     pub waiting: Arena<Waiting<V::Node>>,
-    pub leases: Arena<super::caching::Lease>,
+    pub leases: Arena<super::lease::Lease>,
+    pub directory_leases: Vec<super::directory_lease::DirectoryLease>,
     pub pipes: Arena<super::pipe::OpenPipe>,
     /// Parked requests that can go on; the worker that finds them runs them.
     pub resumable: VecDeque<Id<Waiting<V::Node>>>,
@@ -81,6 +82,7 @@ impl<V: Volume> State<V> {
             locks: Arena::new(limits.lock_ranges),
             waiting: Arena::new(limits.waiting_requests),
             leases: Arena::new(limits.leases),
+            directory_leases: Vec::new(),
             pipes: Arena::new(limits.pipes),
             resumable: VecDeque::new(),
             counters: Counters::default(),
@@ -509,7 +511,11 @@ pub(crate) struct Extra {
     pub search: Option<super::directory::Search>,
     pub position: u64,
     /// The lease that the handle is under.
-    pub lease: Option<Id<super::caching::Lease>>,
+    pub lease: Option<Id<super::lease::Lease>>,
+    /// Bytes that the client wants to be there for the file. They are not taken from others; what is free was enough.
+    pub allocation: u64,
+    /// ChannelSequence of the newest request that used the handle (3.3.5.2.10).
+    pub channel_sequence: u16,
     /// Lock sequence numbers that were answered, by index from 1 on (MS-SMB2 3.3.1.10); 0xFF for none.
     pub lock_sequences: Vec<u8>,
     /// Durability was asked for.

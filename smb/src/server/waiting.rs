@@ -46,6 +46,8 @@ pub(crate) struct Again {
     pub deadline: u64,
     /// It is in the queue of those that go on.
     pub queued: bool,
+    /// The durable handle that it will make: a replay of it asks too early.
+    pub name: Option<super::durable::DurableName>,
 }
 
 impl<V: Volume> State<V> {
