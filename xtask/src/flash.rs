@@ -180,6 +180,8 @@ pub struct Provision {
     pub signing: Option<Policy>,
     /// Whether sessions must be encrypted, when that is not to stay as it is.
     pub encryption: Option<Policy>,
+    /// One more account, with the same password.
+    pub second_user: Option<String>,
 }
 
 /// Sees to it that the configuration in the flash file `path` has what `wanted` says. False when the account has
@@ -206,6 +208,17 @@ pub fn provision(path: &Path, wanted: &Provision) -> Result<bool, String> {
             administrator: true,
             disabled: false,
         }),
+    }
+    if let Some(name) = &wanted.second_user
+        && !configuration.users.iter().any(|user| flash_layout::configuration::same_name(&user.name, name))
+    {
+        configuration.users.push(User {
+            number: configuration.next_user_number(),
+            name: name.clone(),
+            nt_hash: auth::nt_hash(&wanted.password),
+            administrator: false,
+            disabled: false,
+        });
     }
     let count = if wanted.volumes == BlankDisks::Single { 2 } else { 1 };
     for (name, volume) in
@@ -259,6 +272,7 @@ mod tests {
             volumes: BlankDisks::Mirror,
             signing: None,
             encryption: None,
+            second_user: None,
         }
     }
 

@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use flash_layout::configuration::{BlankDisks, Policy};
 
 use crate::clients::{Target, suite};
-use crate::conformance::Torture;
 use crate::flash::{self, Provision};
 use crate::machine::{Machine, Options};
 use crate::report::Report;
 use crate::run::{self, Signals};
-use crate::{negotiate, power_cut, process, settings, tools};
+use crate::{conformance, negotiate, power_cut, process, settings, tools};
 
 /// From QEMU's start to the first answer: the promise.
 const BOOT_LIMIT: Duration = Duration::from_secs(3);
@@ -67,7 +66,7 @@ pub fn run(report: &mut Report, full: bool, only: Option<&str>) -> Result<(), St
         return Ok(());
     }
     bench.second_power_on(report, &options, &wanted)?;
-    bench.third_power_on(report, &options, &wanted)?;
+    bench.torture(report, &options)?;
     report.check("cargo xtask run keeps its contract", || contract(&options, &wanted));
     println!("       power cuts");
     power_cut::run(report, &bench.signals);
@@ -256,22 +255,10 @@ impl Bench {
         flash::provision(&options.flash(), &offered).map(|_| ())
     }
 
-    /// smbtorture's cases that have passed before.
-    fn third_power_on(
-        &mut self,
-        report: &mut Report,
-        options: &Options,
-        wanted: &Provision,
-    ) -> Result<(), String> {
-        let offered = Provision { signing: Some(Policy::Offered), ..wanted.clone() };
-        let mut machine = self.boot(options, &offered)?;
+    /// smbtorture's cases that have passed before, on machines of their own.
+    fn torture(&self, report: &mut Report, options: &Options) -> Result<(), String> {
         println!("       smbtorture");
-        let torture = Torture { port: options.smb_port, password: wanted.password.clone() };
-        torture.regressions(report)?;
-        report.check("nothing has panicked", || quiet(&machine));
-        machine.power_off(POWER_OFF_LIMIT);
-        let required = Provision { signing: Some(Policy::Required), ..wanted.clone() };
-        flash::provision(&options.flash(), &required).map(|_| ())
+        conformance::regressions(report, &options.directory.join("conformance"), &self.signals)
     }
 }
 
@@ -379,7 +366,7 @@ fn at_rest(machine: &Machine) -> Result<(), String> {
 }
 
 /// The console shows no sign of a crash.
-fn quiet(machine: &Machine) -> Result<(), String> {
+pub fn quiet(machine: &Machine) -> Result<(), String> {
     let text = machine.console_text();
     let signs = ["panicked", "panic:", "exception", "backtrace"];
     match text.lines().position(|line| signs.iter().any(|sign| line.to_lowercase().contains(sign))) {

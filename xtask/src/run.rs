@@ -211,6 +211,7 @@ pub fn wanted(
         volumes: BlankDisks::Mirror,
         signing: None,
         encryption: None,
+        second_user: None,
     })
 }
 
