@@ -123,7 +123,7 @@ impl Journal {
         self.position + self.group_bytes(images) <= self.end
     }
 
-    /// Writes a group. It counts once [`flush`](Self::flush) has returned; until then it is there or not.
+    /// Writes a group. It counts once the device was flushed; until then it is there or not.
     pub(crate) fn append(&mut self, group: &[Logged], images: &[u8]) -> Result<(), DeviceError> {
         let head = self.head_bytes(group.len());
         let mut bytes = vec![0; head as usize];
@@ -152,9 +152,14 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes what was appended safe.
-    pub(crate) fn flush(&self) -> Result<(), DeviceError> {
-        self.device.flush()
+    /// The place of the next group, to come back to.
+    pub(crate) fn mark(&self) -> (u64, u32) {
+        (self.position, self.sequence)
+    }
+
+    /// The next group goes to a place that was marked.
+    pub(crate) fn rewind(&mut self, (position, sequence): (u64, u32)) {
+        (self.position, self.sequence) = (position, sequence);
     }
 
     /// Empties the log: all its images have to be safe in their places. `in_use`: more will come; else the volume is

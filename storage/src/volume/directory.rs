@@ -495,6 +495,7 @@ impl<R: RawMutex> Engine<R> {
             let offset = engine.geometry.offset_of(cluster);
             let length = engine.geometry.cluster_bytes() as usize;
             engine.cache.zero(engine.device, offset, length, offset)?;
+            engine.order(offset, offset + length as u64);
             let adjacent = cluster == extents.last() + 1;
             if !extents.push(cluster, 1) {
                 return Err(VolumeError::NoResources);

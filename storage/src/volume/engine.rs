@@ -13,6 +13,7 @@ use super::extents::Extents;
 use super::geometry::{Geometry, Kind};
 use super::group::Groups;
 use super::node::Nodes;
+use super::ranges::Ranges;
 use super::space_map::SpaceMap;
 use super::transaction::Transaction;
 use super::{FileTime, VolumeError};
@@ -50,10 +51,14 @@ pub(crate) struct Engine<R: RawMutex> {
     /// Ids of files that were moved, by location.
     pub(super) file_ids: BTreeMap<u64, u64>,
     pub(super) next_file_id: u64,
+    /// Since the last [`Volume::sync`](super::Volume::sync), files were closed of which not all may be safe.
+    pub(super) closed_unflushed: bool,
     /// Bytes that are read ahead of a sequential reader at most.
     pub(super) read_ahead_limit: u64,
 }
 
+/// Places of the dirty mark, at most.
+const MAXIMUM_MARKS: usize = 8;
 /// Bounds of [`Engine::read_ahead_limit`], which depends on the cache's size.
 const LEAST_READ_AHEAD: u64 = 64 << 10;
 const MAXIMUM_READ_AHEAD: u64 = 4 << 20;
@@ -92,6 +97,7 @@ impl<R: RawMutex> Engine<R> {
             file_ids: BTreeMap::new(),
             next_file_id: 0,
             read_ahead_limit,
+            closed_unflushed: false,
             geometry,
         };
         engine.enter_root()?;
@@ -588,17 +594,20 @@ impl<R: RawMutex> Engine<R> {
         if self.read_only || (self.found_dirty && !dirty) || self.marked_dirty == dirty {
             return Ok(());
         }
+        let mut places = Ranges::new();
         match self.geometry.kind {
             Kind::Exfat => {
                 let mut flags = self.cache.inspect(self.device, 106, 2, |flags| get16(flags, 0))?;
                 flags = if dirty { flags | 2 } else { flags & !2 };
                 self.cache.write(self.device, 106, &flags.to_le_bytes(), u64::MAX)?;
+                places.add(106, 108, MAXIMUM_MARKS);
             }
             kind => {
                 let place = fat_state_at(kind);
                 let mut state = self.cache.inspect(self.device, place, 1, |state| get8(state, 0))?;
                 state = if dirty { state | 1 } else { state & !1 };
                 self.cache.write(self.device, place, &[state], u64::MAX)?;
+                places.add(place, place + 1, MAXIMUM_MARKS);
                 let bit = match kind {
                     Kind::Fat32 => Some(1u32 << 27),
                     Kind::Fat16 => Some(1 << 15),
@@ -614,12 +623,14 @@ impl<R: RawMutex> Engine<R> {
                         let mark = if dirty { mark & !bit } else { mark | bit };
                         let field = mark.to_le_bytes();
                         self.cache.write(self.device, place, field.get(..width).unwrap_or(&[]), u64::MAX)?;
+                        places.add(place, place + width as u64, MAXIMUM_MARKS);
                     }
                 }
             }
         }
         self.marked_dirty = dirty;
-        self.cache.flush(self.device)?;
+        self.cache.write_back_ranges(self.device, places.as_slice())?;
+        self.cache.barrier(self.device)?;
         Ok(())
     }
 

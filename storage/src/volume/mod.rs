@@ -13,6 +13,7 @@ pub(crate) mod geometry;
 mod group;
 mod node;
 mod operations;
+mod ranges;
 mod space_map;
 mod streams;
 mod transaction;
@@ -20,6 +21,7 @@ mod types;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::AtomicU32;
 
 use lock_api::{Mutex, RawMutex};
 
@@ -29,6 +31,7 @@ use crate::hash_index::NONE;
 use crate::journal::{Journal, Owner, Replay, ReplayError};
 use crate::time::Clock;
 use engine::Engine;
+use group::Log;
 pub use types::{
     Entry, FileAttributes, FileTime, Metadata, MetadataChange, Node, NodeKind, Space, VolumeError,
     VolumeInformation,
@@ -38,7 +41,9 @@ pub use types::{
 pub struct Volume<R: RawMutex> {
     engine: Mutex<R, Engine<R>>,
     /// Locked by who brings a group to it; taken before `engine`.
-    journal: Mutex<R, Option<Journal>>,
+    journal: Mutex<R, Option<Log>>,
+    /// Flushes of the device begun, to make groups safe.
+    flushes: AtomicU32,
     cache: Arc<Cache<R>>,
     device: DeviceIndex,
 }
@@ -69,7 +74,8 @@ impl<R: RawMutex> Volume<R> {
 
     /// As [`mount`](Self::mount), with a journal in `journal`: what was interrupted by a power cut is completed first,
     /// and from then on every change of the structure is atomic. The journal lies outside the volume, in the private
-    /// partition of the same disk (or array): see [`Layout::journal`](crate::partition::Layout::journal).
+    /// partition of the same disk (or array), so that a flush of the one flushes the other: see
+    /// [`Layout::journal`](crate::partition::Layout::journal).
     pub fn mount_journaled(
         cache: Arc<Cache<R>>,
         device: Arc<dyn BlockDevice>,
@@ -104,7 +110,8 @@ impl<R: RawMutex> Volume<R> {
                         engine.found_sound();
                     }
                 }
-                Ok(Self { engine: Mutex::new(engine), journal: Mutex::new(opened), cache, device })
+                let journal = Mutex::new(opened.map(Log::new));
+                Ok(Self { engine: Mutex::new(engine), journal, flushes: AtomicU32::new(0), cache, device })
             }
             Err(error) => {
                 cache.detach(device);
@@ -272,7 +279,10 @@ impl<R: RawMutex> Volume<R> {
                 rest = later;
                 result = result.and_then(|()| self.cache.write(self.device, place, now, u64::MAX));
             }
-            self.engine.lock().end_io(node.slot)?;
+            let mut engine = self.engine.lock();
+            // Not before it is in the cache: a flush may have come meanwhile.
+            engine.nodes.get_mut(node.slot)?.note_written(offset, offset.saturating_add(data.len() as u64));
+            engine.end_io(node.slot)?;
             result?;
         }
         Ok(())
@@ -316,16 +326,31 @@ impl<R: RawMutex> Volume<R> {
         self.with_node(directory, |engine, slot| engine.list_node(slot, cursor, visit))
     }
 
-    /// When it returns, all that was written to `node` and its name survive a power cut.
+    /// When it returns, all that was written to `node` and its name survive a power cut. Of other files, only that is
+    /// written which the journal's running group speaks of.
     pub fn flush(&self, node: Node) -> Result<(), VolumeError> {
         while !self.with_node(node, |engine, slot| engine.zero_up_to_size(slot, node::ZERO_STEP))? {
             self.cache.throttle(self.device)?;
         }
-        self.with_node(
-            node,
-            |engine, slot| if engine.read_only { Ok(()) } else { engine.persist(slot, true) },
-        )?;
-        self.commit(false)
+        let (ranges, places, group) = self.with_node(node, |engine, slot| {
+            if !engine.read_only {
+                engine.persist(slot, true)?;
+            }
+            let (ranges, places) = engine.take_unflushed(slot)?;
+            Ok((ranges, places, engine.latest_group()))
+        })?;
+        let written = if group.is_some() {
+            self.cache.write_back_ranges(self.device, &places)
+        } else {
+            // Without a journal nobody knows where the structure changed.
+            self.cache.write_back(self.device)
+        };
+        let result = written.map_err(VolumeError::from).and_then(|()| self.commit_up_to(group));
+        if result.is_err() {
+            // Another flush has to try again. The node may be gone: then with its last use, or the timer.
+            let _ = self.with_node(node, |engine, slot| engine.add_unflushed(slot, &ranges));
+        }
+        result
     }
 
     /// Total and free space.
@@ -368,30 +393,46 @@ impl<R: RawMutex> Volume<R> {
     /// Brings everything to the disk: for a timer, every few seconds. When nothing was changed since the last call, the
     /// volume is marked clean until the next change.
     pub fn sync(&self) -> Result<(), VolumeError> {
+        let closed = self.with(|engine| Ok(core::mem::take(&mut engine.closed_unflushed)))?;
+        let result = self.sync_all();
+        if closed && result.is_err() {
+            self.engine.lock().closed_unflushed = true;
+        }
+        result
+    }
+
+    fn sync_all(&self) -> Result<(), VolumeError> {
+        // First the data, without a lock, so that the group that speaks of it has little left to wait for.
+        let written = self.cache.write_back(self.device);
         let idle = self.with(|engine| engine.sync())?;
         if !idle || self.cache.is_dirty(self.device) {
-            self.commit(false)?;
+            self.commit()?;
         } else if self.with(|engine| Ok(engine.is_marked()))? {
-            self.commit(true)?;
+            self.checkpoint()?;
             self.with(|engine| if engine.is_idle() { engine.set_dirty_mark(false) } else { Ok(()) })?;
         }
+        written?;
         Ok(())
     }
 
     /// Brings everything to the disk, marks the volume clean and takes it out of use: every later call is Stale.
     pub fn unmount(&self) -> Result<(), VolumeError> {
         let persisted = self.with(|engine| engine.persist_all());
-        let committed = if persisted == Err(VolumeError::Stale) { Ok(()) } else { self.commit(true) };
+        let committed = if persisted == Err(VolumeError::Stale) {
+            Ok(())
+        } else {
+            self.cache.write_back(self.device).map_err(VolumeError::from).and_then(|()| self.checkpoint())
+        };
         let marked = self.with(|engine| {
             engine.unmounted = true;
             if persisted.is_ok() && committed.is_ok() { engine.set_dirty_mark(false) } else { Ok(()) }
         });
         let result = persisted.and(committed).and(marked);
         if result != Err(VolumeError::Stale) {
-            if let Some(journal) = &mut *self.journal.lock()
+            if let Some(log) = &mut *self.journal.lock()
                 && result.is_ok()
             {
-                journal.reset(false).map_err(|_| VolumeError::Io)?;
+                log.journal.reset(false).map_err(|_| VolumeError::Io)?;
             }
             self.cache.detach(self.device);
         }
@@ -494,6 +535,7 @@ impl<R: RawMutex> Engine<R> {
         let node = self.nodes.get_mut(slot)?;
         node.record.valid = node.record.valid.max(end);
         node.record.size = node.record.size.max(end);
+        node.note_written(offset, end);
         Ok(true)
     }
 
@@ -536,6 +578,8 @@ impl<R: RawMutex> Engine<R> {
     }
 }
 
+#[cfg(test)]
+mod flush_tests;
 #[cfg(test)]
 mod power_cut_tests;
 #[cfg(test)]

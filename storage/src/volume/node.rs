@@ -12,6 +12,7 @@ use lock_api::RawMutex;
 use super::engine::Engine;
 use super::entry::Record;
 use super::extents::Extents;
+use super::ranges::Ranges;
 use super::streams::Streams;
 use super::{FileAttributes, Metadata, Node, NodeKind, VolumeError};
 use crate::hash_index::{HashIndex, NONE};
@@ -20,6 +21,8 @@ use crate::hash_index::{HashIndex, NONE};
 const MAXIMUM_NODES: usize = 16384;
 /// Bytes that a growing file takes in advance at most.
 const MAXIMUM_PREALLOCATION: u64 = 8 << 20;
+/// Ranges that a file's list of what was written has at most.
+const MAXIMUM_UNFLUSHED: usize = 16;
 /// Pieces of a file in which it is read ahead at a time, at most.
 const MAXIMUM_PIECES_AHEAD: usize = 32;
 /// Zeros written in one go while the volume is locked.
@@ -39,6 +42,10 @@ pub(super) struct OpenNode {
     pub(super) loaded: bool,
     /// Of `extents`, how many the volume knows of.
     pub(super) committed: u32,
+    /// Bytes that the volume knows as written: the others have to be there before it learns of them.
+    known: u64,
+    /// Bytes written since the last flush of the file, and perhaps some between them.
+    pub(super) unflushed: Ranges,
     /// Its name is gone.
     pub(super) removed: bool,
     /// The set on the volume is out of date.
@@ -49,6 +56,13 @@ pub(super) struct OpenNode {
     deferred: Vec<(u32, u32)>,
     pub(super) streams: Streams,
     pub(super) file_id: u64,
+}
+
+impl OpenNode {
+    /// Notes that bytes `start..end` were written.
+    pub(super) fn note_written(&mut self, start: u64, end: u64) {
+        self.unflushed.add(start, end, MAXIMUM_UNFLUSHED);
+    }
 }
 
 /// The table of open nodes.
@@ -138,6 +152,8 @@ impl<R: RawMutex> Engine<R> {
                     extents: Extents::new(),
                     loaded: false,
                     committed: 0,
+                    known: 0,
+                    unflushed: Ranges::new(),
                     removed: false,
                     dirty: false,
                     in_flight: 0,
@@ -155,6 +171,7 @@ impl<R: RawMutex> Engine<R> {
         let file_id = self.file_id(self.location(directory, record.position));
         self.directories.refer(directory);
         self.directories.refer(own);
+        let closed_unflushed = self.closed_unflushed && own == NONE;
         let node = self.nodes.get_mut(slot)?;
         node.uses = 1;
         node.directory = directory;
@@ -163,6 +180,11 @@ impl<R: RawMutex> Engine<R> {
         node.extents = Extents::new();
         node.loaded = false;
         node.committed = 0;
+        node.known = record.valid;
+        node.unflushed = Ranges::new();
+        if closed_unflushed {
+            node.note_written(0, record.valid);
+        }
         node.removed = false;
         node.dirty = false;
         node.streams = Streams::new();
@@ -223,6 +245,7 @@ impl<R: RawMutex> Engine<R> {
             self.unkey(slot);
         }
         let node = self.nodes.get_mut(slot)?;
+        self.closed_unflushed |= !node.unflushed.is_empty() && !removed;
         node.uses = 0;
         node.generation = node.generation.wrapping_add(1);
         node.extents = Extents::new();
@@ -406,6 +429,8 @@ impl<R: RawMutex> Engine<R> {
         }
         let needed = self.geometry.clusters_for(record.size) as u32;
         let (directory, committed) = (node.directory, node.committed);
+        self.order_data(slot, record.valid)?;
+        let node = self.nodes.get_mut(slot)?;
         let extents = core::mem::take(&mut node.extents);
         record.first_cluster = if needed.max(committed) > 0 { extents.first() } else { 0 };
         let result = self.atomically(|engine| {
@@ -429,6 +454,7 @@ impl<R: RawMutex> Engine<R> {
         node.extents = extents;
         result?;
         node.committed = committed.max(needed);
+        node.known = record.valid;
         node.record.first_cluster = record.first_cluster;
         node.record.contiguous = record.contiguous;
         node.dirty = node.record.size != record.size;
@@ -463,6 +489,59 @@ impl<R: RawMutex> Engine<R> {
         let node = self.nodes.get_mut(slot)?;
         node.record.valid = node.record.valid.max(end);
         node.dirty = true;
+        node.note_written(valid, end);
+        Ok(())
+    }
+
+    /// Notes that the file's data up to byte `valid` has to be safe before the volume learns of it.
+    fn order_data(&mut self, slot: u32, valid: u64) -> Result<(), VolumeError> {
+        let known = self.nodes.get(slot)?.known;
+        let mut pieces = Vec::new();
+        self.places(slot, known, valid, &mut pieces)?;
+        for (start, end) in pieces {
+            self.order(start, end);
+        }
+        Ok(())
+    }
+
+    /// Adds to `places` where bytes `start..end` of a file are on the volume, as ranges.
+    fn places(
+        &self,
+        slot: u32,
+        start: u64,
+        end: u64,
+        places: &mut Vec<(u64, u64)>,
+    ) -> Result<(), VolumeError> {
+        let mut position = start;
+        while position < end {
+            let (place, room) = self.map_position(slot, position)?;
+            let count = room.min(end - position);
+            places.push((place, place + count));
+            position += count;
+        }
+        Ok(())
+    }
+
+    /// Takes the ranges written since the last flush, as the file has them and as the volume does.
+    pub(super) fn take_unflushed(&mut self, slot: u32) -> Result<(Ranges, Vec<(u64, u64)>), VolumeError> {
+        if self.nodes.get(slot)?.unflushed.is_empty() {
+            return Ok((Ranges::new(), Vec::new()));
+        }
+        self.load_extents(slot)?;
+        let node = self.nodes.get_mut(slot)?;
+        let ranges = core::mem::take(&mut node.unflushed);
+        let valid = node.record.valid;
+        let mut places = Vec::new();
+        for &(start, end) in ranges.as_slice() {
+            // What was cut off since need not go anywhere.
+            self.places(slot, start, end.min(valid), &mut places)?;
+        }
+        Ok((ranges, places))
+    }
+
+    /// Takes ranges back that a flush could not make safe.
+    pub(super) fn add_unflushed(&mut self, slot: u32, ranges: &Ranges) -> Result<(), VolumeError> {
+        self.nodes.get_mut(slot)?.unflushed.add_all(ranges, MAXIMUM_UNFLUSHED);
         Ok(())
     }
 
@@ -526,6 +605,7 @@ impl<R: RawMutex> Engine<R> {
         record.valid = record.valid.min(size);
         record.times.modified = now;
         if keep < committed && !removed {
+            self.order_data(slot, record.valid)?;
             let mut written = record;
             if !self.geometry.kind.is_exfat() {
                 written.size = written.valid;
@@ -545,6 +625,7 @@ impl<R: RawMutex> Engine<R> {
         let node = self.nodes.get_mut(slot)?;
         node.record = record;
         node.committed = committed.min(keep);
+        node.known = node.known.min(node.record.valid);
         node.dirty = true;
         let mut cut = Vec::new();
         node.extents.truncate(keep, |first, count| cut.push((first, count)));

@@ -179,6 +179,7 @@ impl<R: RawMutex> Engine<R> {
             let offset = engine.geometry.offset_of(cluster);
             let length = engine.geometry.cluster_bytes() as usize;
             engine.cache.zero(engine.device, offset, length, offset)?;
+            engine.order(offset, offset + length as u64);
             engine.record_allocation(cluster, 1, true)?;
             if !exfat {
                 let mut extents = Extents::new();
