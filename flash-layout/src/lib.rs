@@ -29,8 +29,8 @@ pub mod crash;
 pub mod image;
 #[cfg(feature = "alloc")]
 pub mod log;
-#[cfg(test)]
-mod ram_flash;
+#[cfg(any(test, feature = "test-devices"))]
+pub mod ram_flash;
 pub mod seed;
 pub mod slot;
 

@@ -1,5 +1,8 @@
 //! NOR flash in memory, for tests: power can be cut after any step.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
 
 /// Why an operation failed.
@@ -23,8 +26,9 @@ impl NorFlashError for RamFlashError {
 }
 
 /// Bytes that behave as NOR flash. A step is four bytes programmed, or a quarter of a block erased.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct RamFlash {
+    /// What it holds.
     pub bytes: Vec<u8>,
     steps_left: Option<u32>,
 }
@@ -35,6 +39,7 @@ impl RamFlash {
         Self::of_length(crate::FLASH_SIZE)
     }
 
+    /// So many bytes, all erased.
     pub fn of_length(length: u32) -> Self {
         Self { bytes: vec![0xFF; length as usize], steps_left: None }
     }

@@ -15,6 +15,10 @@ pub fn all() -> Vec<Seed> {
     structures(&mut seeds);
     transforms(&mut seeds);
     disks(&mut seeds);
+    messages(&mut seeds);
+    pipes(&mut seeds);
+    records(&mut seeds);
+    keys(&mut seeds);
     seeds.extend(crate::seeds_server::all().into_iter().map(|(name, seed)| ("smb_server", name, seed)));
     seeds
 }
@@ -241,6 +245,149 @@ fn disks(seeds: &mut Vec<Seed>) {
             add("journal-count", 0, &[(6, 16384 + 20, &[0xFF; 4])]);
             add("journal-sectors", 0, &[(6, 16384 + 32, &[0xFF; 64])]);
             add("journal-images", 0, &[(6, 16384 + 1024, &[0xFF; 512])]);
+        }
+    }
+}
+
+/// What the conversations of `smb_server` say, message by message, for the targets that begin further on.
+fn messages(seeds: &mut Vec<Seed>) {
+    for (name, conversation) in crate::seeds_server::all() {
+        let bodies = crate::seeds_server::bodies(&conversation);
+        let mut setups = Vec::new();
+        let mut commands = Vec::new();
+        for (index, (command, body)) in bodies.iter().enumerate() {
+            match command {
+                0 => seeds.push(("smb_negotiate", format!("{name}-{index}"), [&[2], &body[..]].concat())),
+                1 => setups.extend([&[0], &piece(body)[..]].concat()),
+                _ => commands.extend([&[*command as u8, 0], &piece(body)[..]].concat()),
+            }
+            if *command == 5 && body.len() > 56 {
+                // The contexts lie where the body says, counted from the header.
+                let number = |at: usize| u32::from_le_bytes(body[at..at + 4].try_into().unwrap()) as usize;
+                let (start, length) = (number(48).saturating_sub(64), number(52));
+                if let Some(contexts) =
+                    body.get(start..start.saturating_add(length)).filter(|list| !list.is_empty())
+                {
+                    let seed = [&[body[3], body[36], body[40], body[41]], contexts].concat();
+                    seeds.push(("smb_create_contexts", format!("{name}-{index}"), seed));
+                }
+            }
+        }
+        seeds.push(("smb_session_setup", name.clone(), setups));
+        seeds.push(("smb_commands", name, commands));
+    }
+    for (name, data) in [
+        ("apple", [&[1u8, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0][..], &[0; 8]].concat()),
+        ("class02-apple-short", vec![1; 5]),
+    ] {
+        let mut list = vec![0, 0, 0, 0, 16, 0, 4, 0, 0, 0, 24, 0, data.len() as u8, 0, 0, 0];
+        list.extend(b"AAPL\0\0\0\0");
+        list.extend(data);
+        seeds.push(("smb_create_contexts", name.to_string(), [&[0, 3, 0, 0], &list[..]].concat()));
+    }
+}
+
+fn pipes(seeds: &mut Vec<Seed>) {
+    let mut add = |name: &str, first: u8, pieces: &[Vec<u8>]| {
+        let mut seed = vec![first];
+        pieces.iter().for_each(|bytes| seed.extend(piece(bytes)));
+        seeds.push(("smb_rpc", name.to_string(), seed));
+    };
+    // How, type, flags; allocation hint, context, operation; the stub.
+    let request = |operation: u8, flags: u8, stub: &[u8]| {
+        [&[0, 0, flags, 0, 0, 0, 0, 0, 0, operation, 0][..], stub].concat()
+    };
+    let words =
+        |numbers: &[u32]| -> Vec<u8> { numbers.iter().flat_map(|number| number.to_le_bytes()).collect() };
+    let handle = |number: u8| [&[0; 19][..], &[number]].concat();
+    let name = [words(&[0x0006_0006, 1, 3, 0, 3]), utf16("ann")].concat();
+    let sid = [words(&[1]), vec![1, 1, 0, 0, 0, 0, 0, 1], words(&[0])].concat();
+    let shares = words(&[0, 1, 1, 0x20000, 0, 0, u32::MAX, 0]);
+    add("shares", 4, &[request(15, 3, &shares), request(28, 3, &[0; 4]), request(21, 3, &words(&[0, 101]))]);
+    add("fragments", 4, &[request(15, 1, &shares[..16]), request(15, 2, &shares[16..])]);
+    add("workstation", 5, &[request(0, 3, &words(&[0, 100]))]);
+    add("bind", 0, &[[&[1], &crate::smb_rpc::bind(0)[..]].concat()]);
+    let mut policy = vec![request(44, 3, &[])];
+    policy.push(request(7, 3, &[&handle(1)[..], &[5, 0]].concat()));
+    policy.push(request(14, 3, &[&handle(1)[..], &words(&[1, 1]), &name, &words(&[0, 0, 1, 0])].concat()));
+    policy.push(request(
+        57,
+        3,
+        &[&handle(1)[..], &words(&[1, 1, 1, 1]), &sid, &words(&[0, 0, 1, 0, 0, 2])].concat(),
+    ));
+    policy.push(request(45, 3, &words(&[0, 0, 1, 0])));
+    policy.push(request(0, 3, &handle(1)));
+    add("policy", 6, &policy);
+    let mut accounts =
+        vec![request(57, 3, &[]), request(6, 3, &[&handle(1)[..], &words(&[0, 100])].concat())];
+    let domain = [words(&[4]), vec![1, 4, 0, 0, 0, 0, 0, 5], words(&[21, 11, 22, 33])].concat();
+    accounts.push(request(7, 3, &[&handle(1)[..], &words(&[0]), &domain].concat()));
+    accounts.push(request(13, 3, &[&handle(2)[..], &words(&[0, 0, 100])].concat()));
+    accounts.push(request(17, 3, &[&handle(2)[..], &words(&[1, 1000, 0, 1]), &name].concat()));
+    accounts.push(request(18, 3, &[&handle(2)[..], &words(&[1, 1000, 0, 1, 1001])].concat()));
+    accounts.push(request(34, 3, &[&handle(2)[..], &words(&[0, 1001])].concat()));
+    accounts.push(request(36, 3, &[&handle(3)[..], &[21, 0]].concat()));
+    accounts.push(request(39, 3, &handle(3)));
+    add("accounts", 7, &accounts);
+    add(
+        "class05-counts",
+        6,
+        &[
+            request(44, 3, &[]),
+            request(15, 3, &[&handle(1)[..], &words(&[0x4000_0000, 1, 0x4000_0000])].concat()),
+            request(14, 3, &[&handle(1)[..], &words(&[u32::MAX, u32::MAX])].concat()),
+        ],
+    );
+    add("class05-string", 4, &[request(16, 3, &words(&[0, 0xFFFF_FFFF, 0, 0x8000_0001]))]);
+    add("class01-length", 4, &[vec![1, 5, 0, 0, 3, 0x10, 0, 0, 0, 15, 0, 0, 0, 0, 0, 0, 0]]);
+    add(
+        "class08-handles",
+        6,
+        &[
+            request(0, 3, &handle(0)),
+            request(44, 3, &[]),
+            request(0, 3, &handle(1)),
+            request(0, 3, &handle(1)),
+        ],
+    );
+}
+
+fn records(seeds: &mut Vec<Seed>) {
+    let mut add = |name: &str, options: u8, patches: &[(u8, u32, &[u8])]| {
+        let mut seed = vec![options];
+        for (area, offset, bytes) in patches {
+            seed.extend([*area, (offset >> 8) as u8, (offset >> 16) as u8, *offset as u8]);
+            seed.extend(piece(bytes));
+        }
+        seeds.push(("flash_records", name.to_string(), seed));
+    };
+    add("sound", 255, &[]);
+    for steps in [0, 1, 5, 20, 60] {
+        add(&format!("cut-{steps}"), steps, &[]);
+    }
+    add("log-head", 9, &[(3, 0, &[0; 16])]);
+    add("log-generation", 9, &[(3, 0x20000, &[0xFF; 16]), (3, 8, &[0; 4])]);
+    for offset in [16, 32, 64, 100, 300, 1000] {
+        add(&format!("log-record-{offset}"), 9, &[(3, offset, &[0xFF, 0, 0xFF, 0x7F])]);
+        add(&format!("log-zeros-{offset}"), 9, &[(3, offset, &[0; 40])]);
+    }
+    add("crash", 9, &[(4, 0, b"CRASH\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF")]);
+    add("seed", 9, &[(5, 0, &[0; 64])]);
+    add("image", 9, &[(0, 0, &[0; 128]), (1, 0, &[0x7F; 128])]);
+}
+
+fn keys(seeds: &mut Vec<Seed>) {
+    for (name, keys) in [
+        ("lines", &b"status -v\rhelp\x1b[A\x1b[A\x1b[B\r"[..]),
+        ("edit", b"abc\x01x\x05\x08\x7f\x1b[D\x1b[C\x1b[3~\x0b\x15\x17\x03"),
+        ("complete", b"st\tus\t \t\r\x04"),
+        ("wide", "gr\u{fc}\u{df}e \u{1F600}\x08\r".as_bytes()),
+        ("bad-utf8", b"\xc3\xff\xe2\x82\r\xf0\x9f\r"),
+        ("escapes", b"\x1b\x1b[\x1b[999999999999~\x1bO\x1b[1;5C\r"),
+        ("long", &[b'x'; 3000]),
+    ] {
+        for secret in [0, 1] {
+            seeds.push(("console_line", format!("{name}-{secret}"), [&[secret], keys].concat()));
         }
     }
 }

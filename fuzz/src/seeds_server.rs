@@ -1,6 +1,6 @@
 //! Seeds for the whole engine: one conversation for each thing it does, and one for each known bug class.
 
-use crate::input::piece;
+use crate::input::{Input, piece};
 use crate::smb_server::{FILE_PLACEHOLDER, PLACEHOLDER, option, step};
 
 /// A name and a conversation.
@@ -56,7 +56,8 @@ fn utf16(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
-fn message(number: u16, body: Vec<u8>) -> Vec<u8> {
+/// A message of command `number` with placeholders for what the target fills in.
+pub fn message(number: u16, body: Vec<u8>) -> Vec<u8> {
     pack![
         b"\xFESMB",
         short(64),
@@ -114,7 +115,8 @@ fn contexts(cipher: u16, signing: u16) -> Vec<(u16, Vec<u8>)> {
     ]
 }
 
-fn session_setup(token: &[u8], flags: u8, previous: u64) -> Vec<u8> {
+/// SESSION_SETUP with a token.
+pub fn session_setup(token: &[u8], flags: u8, previous: u64) -> Vec<u8> {
     let length = token.len() as u16;
     let body =
         pack![short(25), [flags, 1], long(1), long(0), short(88), short(length), wide(previous), token];
@@ -360,6 +362,50 @@ impl Talk {
     fn file(&mut self) -> &mut Talk {
         self.say(create(OPEN)).say(write(0, b"some bytes in the file"))
     }
+}
+
+/// How far a conversation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub enum Stage {
+    /// 3.1.1 is negotiated.
+    Negotiated,
+    /// Logged on (in 3.0.2, unsigned), with a tree.
+    Connected,
+    /// With a file, open.
+    Opened,
+}
+
+/// A conversation up to `stage`.
+pub fn opening(stage: Stage) -> Vec<u8> {
+    if stage == Stage::Negotiated {
+        let mut talk = Talk { bytes: vec![0], flags: step::FIX };
+        return talk.say(negotiate(&[0x0311], &contexts(2, 2))).bytes.clone();
+    }
+    let mut talk = Talk::plain();
+    if stage == Stage::Opened {
+        talk.file();
+    }
+    talk.bytes
+}
+
+/// A CREATE of "file" with these contexts, which begin where they should.
+pub fn create_with(oplock: u8, disposition: u32, options: u32, contexts: &[u8]) -> Vec<u8> {
+    create(Create { oplock, disposition, options, contexts, ..OPEN })
+}
+
+/// Bodies of the messages in a conversation: for targets whose input has bodies only.
+pub fn bodies(conversation: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let mut input = Input::new(conversation);
+    input.byte();
+    let mut out = Vec::new();
+    while !input.is_empty() {
+        input.byte();
+        let message = input.piece();
+        if let (Some(command), Some(body)) = (message.get(12), message.get(64..)) {
+            out.push(((*command).into(), body.to_vec()));
+        }
+    }
+    out
 }
 
 const DIRECTORY: Create<'static> = Create { name: "folder", options: 1, ..OPEN };
