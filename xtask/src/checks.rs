@@ -96,7 +96,18 @@ fn style(report: &mut Report) -> Result<(), String> {
 fn host(report: &mut Report) -> Result<(), String> {
     report.heading("host tests");
     tools::require(&JUDGES)?;
-    cargo_test(report, "host tests", cargo().args(["test", "--quiet", "--workspace", "--no-fail-fast"]))
+    cargo_test(report, "host tests", cargo().args(["test", "--quiet", "--workspace", "--no-fail-fast"]))?;
+    // The fuzz targets' seeds; the crate is no member of the workspace.
+    let mut seeds = cargo();
+    seeds.args([
+        "test",
+        "--release",
+        "--quiet",
+        "--no-default-features",
+        "--manifest-path",
+        "fuzz/Cargo.toml",
+    ]);
+    cargo_test(report, "fuzz seeds", &mut seeds)
 }
 
 fn big_endian(report: &mut Report) -> Result<(), String> {

@@ -346,7 +346,7 @@ impl<E: Environment> Server<E> {
             }
             Ok(Outcome::ErrorData(status, data)) => {
                 draft.clear_body();
-                wire::error::emit(&mut Writer::new(draft.out()), 0, &data);
+                wire::error::emit(&mut Writer::new(draft.out()), request.dialect, &data);
                 status
             }
             Ok(Outcome::Silent) => {
@@ -357,7 +357,7 @@ impl<E: Environment> Server<E> {
             Ok(Outcome::Disconnect) => return Step::Disconnect,
             Err(status) => {
                 draft.clear_body();
-                wire::error::emit(&mut Writer::new(draft.out()), 0, &[]);
+                wire::error::emit(&mut Writer::new(draft.out()), request.dialect, &[]);
                 status
             }
         };

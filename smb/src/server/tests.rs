@@ -23,6 +23,7 @@ use crate::status::NtStatus;
 use crate::wire::header::{Command, Flags, Header};
 use crate::wire::negotiate::Dialect;
 
+mod opens;
 mod protection;
 
 /// A clock that a test moves, and a generator that counts.

@@ -116,7 +116,7 @@ impl<V: Volume> State<V> {
             let mut writer = Writer::new(draft.out());
             match body {
                 Some(body) => body(&mut writer),
-                None => wire::error::emit(&mut writer, 0, &[]),
+                None => wire::error::emit(&mut writer, None, &[]),
             }
         }
         // 3.3.4.1.1: an interim answer is not signed (GMAC would repeat its nonce).
