@@ -8,13 +8,16 @@ use std::time::{Duration, Instant};
 
 use client::{Employee, Handle, SmbClient};
 use storage::test_devices::Generator;
-use storage::test_devices::workload::{Diary, Failure, Habits, Worker};
+use storage::test_devices::workload::{Diary, Habits, Worker};
 
 use super::rig::Rig;
 use crate::machine::{Attached, Machine, Options};
 use crate::{process, run};
 
-/// A client that answers nothing for so long has found a fault.
+/// Clients at work.
+const CLIENTS: usize = 4;
+
+/// A client that is answered nothing for so long has found a fault.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// An instant at which the power fails.
@@ -99,43 +102,43 @@ impl Rig {
         let stop = AtomicBool::new(false);
         let habits = Habits { longest_write: 100_000, largest_file: 600_000, names: 20 };
         let shares = self.product.shares();
-        let (diaries, cuts) = thread::scope(|scope| {
+        // All connections first: an error may leave nobody at work.
+        let mut clients = Vec::new();
+        for number in 0..CLIENTS {
+            let share = shares[number % shares.len()];
+            let port = [self.options.smb_port, self.options.smb_port2][number % 2];
+            clients.push(connect(&self.options, port, &self.wanted.password, share)?);
+        }
+        let (cuts, worked) = thread::scope(|scope| {
             let mut workers = Vec::new();
-            for number in 0..4u32 {
-                let share = shares[number as usize % shares.len()];
-                let port = [self.options.smb_port, self.options.smb_port2][number as usize % 2];
-                let client = connect(&self.options, port, &self.wanted.password, share)?;
+            for (number, client) in clients.into_iter().enumerate() {
                 let mut files = Employee::new(client, clock);
-                let root = format!("client {number}");
-                let mut worker = Worker::<Handle>::new(random.bits(), &root, number * 1_000_000 + 1, habits);
+                let (root, first_file) = (format!("client {number}"), number as u32 * 1_000_000 + 1);
+                let mut worker = Worker::<Handle>::new(random.bits(), &root, first_file, habits);
                 let stop = &stop;
                 workers.push(scope.spawn(move || {
                     let mut result = worker.begin(&mut files);
                     while result.is_ok() && !stop.load(Ordering::Relaxed) {
                         result = worker.step(&mut files);
                     }
-                    (number as usize % shares.len(), worker.diary, result)
+                    (number % shares.len(), worker.diary, result)
                 }));
             }
             let cuts = self.choose(&mut machine, &mut random, count, &clock);
             stop.store(true, Ordering::Relaxed);
-            let mut diaries = Vec::new();
-            let mut lost = None;
-            for worker in workers {
-                let (share, diary, result) = worker.join().map_err(|_| "a client panicked".to_string())?;
-                if let Err(Failure::Lost) = result {
-                    lost = Some(diary.root.clone());
-                } else if let Err(Failure::Refused(reason)) = result {
-                    lost = Some(format!("{} was refused its directory ({reason})", diary.root));
-                }
-                diaries.push((share, diary));
+            let worked: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+            (cuts, worked)
+        });
+        let mut diaries = Vec::new();
+        for outcome in worked {
+            let (share, diary, result) = outcome.map_err(|_| "a client panicked".to_string())?;
+            if let Err(failure) = result {
+                let who = &diary.root;
+                return Err(format!("{who}: no sensible answer ({failure:?})\n{}", machine.console_tail(20)));
             }
-            match (cuts, lost) {
-                (Ok(cuts), None) => Ok((diaries, cuts)),
-                (Err(error), _) => Err(error),
-                (_, Some(who)) => Err(format!("{who}: no sensible answer\n{}", machine.console_tail(20))),
-            }
-        })?;
+            diaries.push((share, diary));
+        }
+        let cuts = cuts?;
         super::look::console_is_calm(&machine)?;
         machine.kill();
         Ok(Recording { diaries, cuts })

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use flash_layout::configuration::BlankDisks;
 use storage::test_devices::RamDisk;
 
 use crate::flash::{self, Provision};
@@ -75,7 +76,11 @@ impl Rig {
             qemu_arguments: Vec::new(),
             directory,
         };
-        let wanted = run::wanted(&options.directory, None, None, "data".into())?;
+        let volumes = match product {
+            Product::Mirror => BlankDisks::Mirror,
+            Product::Single => BlankDisks::Single,
+        };
+        let wanted = Provision { volumes, ..run::wanted(&options.directory, None, None, "data".into())? };
         run::prepare(&options, &flash::firmware()?, &wanted, DISK_SIZE)?;
         let mut machine = Machine::start(&options)?;
         run::wait_ready(&mut machine, options.smb_port, &signals)?.ok_or("interrupted")?;
