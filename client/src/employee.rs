@@ -47,12 +47,9 @@ impl<T: Transport, C: Fn() -> u64> Files for Employee<T, C> {
     }
 
     fn write(&mut self, file: Handle, offset: u64, data: &[u8], through: bool) -> Answer<()> {
-        let mut at = offset;
-        for piece in data.chunks(PIECE) {
-            self.client.write_flagged(file, at, piece, through).map_err(failure)?;
-            at += piece.len() as u64;
-        }
-        Ok(())
+        // In two requests it would be two steps, of which a power cut may leave one.
+        assert!(data.len() <= PIECE, "a write of {} bytes is no single request", data.len());
+        self.client.write_flagged(file, offset, data, through).map_err(failure)
     }
 
     fn resize(&mut self, file: Handle, size: u64) -> Answer<()> {

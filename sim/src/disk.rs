@@ -1,17 +1,15 @@
 //! A disk in memory that takes its time, and fails when told to.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use firmware::scheduler;
+use storage::test_devices::{Generator, PowerLog, RamDisk as Memory};
 use storage::{BlockDevice, Command, DeviceError};
 
 use crate::random::Random;
 
 /// Bytes a block.
 const BLOCK: u32 = 512;
-/// Blocks a piece of memory: memory is taken where something was written.
-const PIECE: u64 = 128;
 
 /// What a disk does beside its work.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +30,17 @@ impl Default for DiskFaults {
     }
 }
 
+/// What writes down what a disk is told.
+#[derive(Clone)]
+struct Record {
+    log: Arc<PowerLog>,
+    number: usize,
+    /// The contents when the log began.
+    base: Arc<Memory>,
+}
+
 struct State {
-    pieces: HashMap<u64, Vec<u8>>,
+    record: Option<Record>,
     faults: DiskFaults,
     random: Random,
     gone: bool,
@@ -50,22 +57,21 @@ pub struct RamDisk {
     blocks: u64,
     /// How often the disk had been pulled out when this was found.
     departures: u64,
+    memory: Arc<Memory>,
     state: Arc<Mutex<State>>,
 }
 
 impl RamDisk {
     /// A disk of `blocks` blocks of 512 bytes that read as zeros.
     pub fn new(blocks: u64, faults: DiskFaults, random: Random) -> Self {
-        let state = State {
-            pieces: HashMap::new(),
-            faults,
-            random,
-            gone: false,
-            departures: 0,
-            found: 0,
-            commands: 0,
-        };
-        Self { blocks, departures: 0, state: Arc::new(Mutex::new(state)) }
+        Self::with_contents(Memory::new(blocks, BLOCK), faults, random)
+    }
+
+    /// A disk with these contents.
+    pub fn with_contents(memory: Memory, faults: DiskFaults, random: Random) -> Self {
+        let blocks = memory.blocks();
+        let state = State { record: None, faults, random, gone: false, departures: 0, found: 0, commands: 0 };
+        Self { blocks, departures: 0, memory: Arc::new(memory), state: Arc::new(Mutex::new(state)) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -97,7 +103,7 @@ impl RamDisk {
             return None;
         }
         state.found = state.departures;
-        Some(Self { blocks: self.blocks, departures: state.departures, state: self.state.clone() })
+        Some(Self { departures: state.departures, ..self.clone() })
     }
 
     /// Its size in bytes.
@@ -108,8 +114,28 @@ impl RamDisk {
     /// `length` bytes at `offset`, both multiples of the block size, whatever state the disk is in.
     pub fn peek(&self, offset: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
-        self.load(offset / u64::from(BLOCK), &mut [&mut bytes]);
+        self.memory.peek(offset, &mut bytes);
         bytes
+    }
+
+    /// A copy of what it holds.
+    pub fn contents(&self) -> Memory {
+        self.memory.duplicate()
+    }
+
+    /// From now on `log` learns what the disk is told, as its disk `number`.
+    pub fn record(&self, log: &Arc<PowerLog>, number: usize) {
+        let base = Arc::new(self.contents());
+        self.state().record = Some(Record { log: log.clone(), number, base });
+    }
+
+    /// What it would hold after a power cut at a moment of the log; as it is, if nothing was recorded.
+    pub fn cut(&self, moment: u64, random: &mut Generator) -> Memory {
+        let record = self.state().record.clone();
+        match record {
+            Some(Record { log, number, base }) => log.cut(number, &base, moment, random),
+            None => self.contents(),
+        }
     }
 
     /// Commands executed.
@@ -150,49 +176,6 @@ impl RamDisk {
             (false, false) => Ok(()),
         }
     }
-
-    /// Calls `each` with the memory behind every block of the buffers in order.
-    fn for_each_block<'a>(
-        state: &mut State,
-        block: u64,
-        buffers: impl Iterator<Item = &'a [u8]>,
-        mut each: impl FnMut(&mut [u8], &'a [u8]),
-    ) {
-        let mut at = block * u64::from(BLOCK);
-        let piece_bytes = PIECE * u64::from(BLOCK);
-        for mut buffer in buffers {
-            while !buffer.is_empty() {
-                let piece =
-                    state.pieces.entry(at / piece_bytes).or_insert_with(|| vec![0; piece_bytes as usize]);
-                let start = (at % piece_bytes) as usize;
-                let length = buffer.len().min(piece.len() - start);
-                let (now, rest) = buffer.split_at(length);
-                each(&mut piece[start..start + length], now);
-                buffer = rest;
-                at += length as u64;
-            }
-        }
-    }
-
-    fn load(&self, block: u64, buffers: &mut [&mut [u8]]) {
-        let state = self.state();
-        let mut at = block * u64::from(BLOCK);
-        let piece_bytes = PIECE * u64::from(BLOCK);
-        for buffer in buffers {
-            let mut buffer = &mut buffer[..];
-            while !buffer.is_empty() {
-                let start = (at % piece_bytes) as usize;
-                let length = buffer.len().min(piece_bytes as usize - start);
-                let (now, rest) = buffer.split_at_mut(length);
-                match state.pieces.get(&(at / piece_bytes)) {
-                    Some(piece) => now.copy_from_slice(&piece[start..start + length]),
-                    None => now.fill(0),
-                }
-                buffer = rest;
-                at += length as u64;
-            }
-        }
-    }
 }
 
 impl BlockDevice for RamDisk {
@@ -205,15 +188,12 @@ impl BlockDevice for RamDisk {
     }
 
     fn execute(&self, command: Command<'_, '_>, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError> {
+        let record = self.state().record.clone();
+        let begin = record.as_ref().and_then(|record| record.log.begin(record.number, &command, BLOCK));
         self.spend(&command, meanwhile)?;
-        match command {
-            Command::Read { block, buffers } => self.load(block, buffers),
-            Command::Write { block, buffers } => {
-                let mut state = self.state();
-                let buffers = buffers.iter().copied();
-                Self::for_each_block(&mut state, block, buffers, |to, from| to.copy_from_slice(from));
-            }
-            Command::Flush => (),
+        self.memory.execute(command, &mut || ())?;
+        if let (Some(record), Some(begin)) = (record, begin) {
+            record.log.answer(begin);
         }
         Ok(())
     }

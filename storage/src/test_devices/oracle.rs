@@ -202,7 +202,7 @@ fn judge_one(
 ) -> Result<(), String> {
     let by = |done: Option<u64>, moment: u64| done.is_some_and(|done| done <= moment);
     let first = diary.steps.iter().take_while(|step| by(step.done, safe)).count();
-    let last = diary.steps.iter().take_while(|step| step.begun < cut).count();
+    let last = diary.steps.iter().take_while(|step| step.begun <= cut).count();
     let first = first.min(last);
     covered.safe_calls += first as u64;
     covered.open_calls += (last - first) as u64;

@@ -23,28 +23,37 @@ enum Event {
 /// What several disks were told and answered, in the order in which it happened.
 #[derive(Default)]
 pub struct PowerLog {
-    events: Mutex<Vec<Event>>,
+    /// With the moment of each.
+    events: Mutex<Vec<(u64, Event)>>,
+    clock: Option<fn() -> u64>,
 }
 
 impl PowerLog {
-    /// Nothing yet.
+    /// Nothing yet. Its clock counts events.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    fn events(&self) -> MutexGuard<'_, Vec<Event>> {
+    /// Nothing yet. `clock` says the time; it does not go back.
+    pub fn timed(clock: fn() -> u64) -> Arc<Self> {
+        Arc::new(Self { clock: Some(clock), ..Self::default() })
+    }
+
+    fn events(&self) -> MutexGuard<'_, Vec<(u64, Event)>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn push(&self, event: Event) -> usize {
         let mut events = self.events();
-        events.push(event);
-        events.len() - 1
+        let name = events.len();
+        let moment = self.clock.map_or(name as u64 + 1, |clock| clock());
+        events.push((moment, event));
+        name
     }
 
-    /// The present moment: how many events there are.
+    /// The present moment. All events so far happened up to it.
     pub fn now(&self) -> u64 {
-        self.events().len() as u64
+        self.clock.map_or_else(|| self.events().len() as u64, |clock| clock())
     }
 
     /// A disk is given bytes to write; returns the command's name for [`answer`](Self::answer).
@@ -57,16 +66,27 @@ impl PowerLog {
         self.push(Event::Flush { disk })
     }
 
+    /// A disk with blocks of `block_size` bytes is told `command`. `None` for a read.
+    pub fn begin(&self, disk: usize, command: &Command<'_, '_>, block_size: u32) -> Option<usize> {
+        match command {
+            Command::Read { .. } => None,
+            Command::Write { block, buffers } => {
+                Some(self.write(disk, block * u64::from(block_size), buffers.concat()))
+            }
+            Command::Flush => Some(self.flush(disk)),
+        }
+    }
+
     /// The disk has done what it was told. A command without an answer may have been done in part.
     pub fn answer(&self, begin: usize) {
         self.push(Event::Answer { begin });
     }
 
-    /// The disk `disk`, which was `base` when the log began, after a power cut at the moment `cut`.
+    /// The disk `disk`, which was `base` when the log began, after a power cut right behind the moment `cut`.
     pub fn cut(&self, disk: usize, base: &RamDisk, cut: u64, random: &mut Generator) -> RamDisk {
         let mut medium = Medium::new(base.duplicate());
         let mut commands: Vec<Option<usize>> = Vec::new();
-        for event in self.events().iter().take(usize::try_from(cut).unwrap_or(usize::MAX)) {
+        for (_, event) in self.events().iter().take_while(|(moment, _)| *moment <= cut) {
             let name = match event {
                 Event::Write { disk: of, offset, bytes } if *of == disk => {
                     Some(medium.write(*offset, bytes.clone()))
@@ -238,14 +258,7 @@ impl BlockDevice for Recorder {
     }
 
     fn execute(&self, command: Command<'_, '_>, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError> {
-        let begin = match &command {
-            Command::Read { .. } => None,
-            Command::Write { block, buffers } => {
-                let offset = block * u64::from(self.block_size());
-                Some(self.log.write(self.number, offset, buffers.concat()))
-            }
-            Command::Flush => Some(self.log.flush(self.number)),
-        };
+        let begin = self.log.begin(self.number, &command, self.block_size());
         let result = self.disk.execute(command, meanwhile);
         if let (Some(begin), Ok(())) = (begin, result) {
             self.log.answer(begin);

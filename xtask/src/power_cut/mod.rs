@@ -20,7 +20,7 @@ use crate::{flash, settings, tools};
 use rig::{Product, Rig};
 
 /// Cuts of one recorded run.
-const CUTS_PER_RUN: u64 = 25;
+const CUTS_PER_RUN: u64 = 40;
 
 /// Findings after which it is not worth while to go on.
 const ENOUGH: usize = 5;

@@ -100,7 +100,8 @@ impl Rig {
         let begun = Instant::now();
         let clock = move || begun.elapsed().as_nanos() as u64;
         let stop = AtomicBool::new(false);
-        let habits = Habits { longest_write: 100_000, largest_file: 600_000, names: 20 };
+        // A write is one request, so that it is one step of the diary.
+        let habits = Habits { longest_write: 65_536, largest_file: 600_000, names: 20 };
         let shares = self.product.shares();
         // All connections first: an error may leave nobody at work.
         let mut clients = Vec::new();
@@ -156,7 +157,7 @@ impl Rig {
         let mut cuts = Vec::new();
         thread::sleep(Duration::from_millis(200 + random.below(2500)));
         for _ in 0..count {
-            thread::sleep(Duration::from_micros(random.below(1_000_000)));
+            thread::sleep(Duration::from_micros(random.below(500_000)));
             if !machine.is_running() {
                 return Err(machine.death());
             }
