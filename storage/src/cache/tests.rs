@@ -4,6 +4,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
+use crate::Command;
 use crate::test_devices::{Faults, FaultyDisk, Generator, RamDisk};
 
 type TestCache = Cache<parking_lot::RawMutex>;
@@ -356,4 +357,51 @@ fn a_stream_larger_than_the_cache_leaves_the_pages_in_use_though_it_is_read_ahea
     }
     let missed = faulty.commands().0 - before;
     assert!(missed <= 5, "{missed} of 100 were lost to the stream");
+}
+
+/// A device that takes its time over writes, so that threads meet there.
+struct Slow(RamDisk);
+
+impl BlockDevice for Slow {
+    fn blocks(&self) -> u64 {
+        self.0.blocks()
+    }
+
+    fn block_size(&self) -> u32 {
+        512
+    }
+
+    fn execute(&self, command: Command<'_, '_>, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError> {
+        meanwhile();
+        if let Command::Write { .. } = command {
+            std::thread::sleep(std::time::Duration::from_micros(50));
+        }
+        self.0.execute(command, &mut || ())
+    }
+}
+
+#[test]
+fn what_one_writes_back_others_may_be_writing() {
+    // Each thread has a sector of the same page: whoever carries it to the device, it is there when it was asked for.
+    let disk = Arc::new(Slow(RamDisk::new(2048, 512)));
+    let cache = TestCache::new(64 * PAGE_SIZE);
+    let device = cache.attach(disk.clone()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let (disk, cache) = (&disk, &cache);
+            scope.spawn(move || {
+                let at = thread * 512;
+                for round in 0..300u32 {
+                    cache.write(device, at, &[round as u8; 512], u64::MAX).unwrap();
+                    match thread % 2 {
+                        0 => cache.write_back(device).unwrap(),
+                        _ => cache.write_back_ranges(device, &[(at, at + 512)]).unwrap(),
+                    }
+                    let mut there = [0; 512];
+                    disk.0.peek(at, &mut there);
+                    assert_eq!(there, [round as u8; 512], "thread {thread}, round {round}");
+                }
+            });
+        }
+    });
 }

@@ -73,7 +73,9 @@ impl<R: RawMutex> Cache<R> {
             let is_meant = |page: u32| pages.iter().any(|&(first, last)| (first..=last).contains(&page));
             return self.write_until(device, until, |slot| is_meant(slot.page));
         }
-        loop {
+        // See `write_until`.
+        let mut waited = Vec::new();
+        for _ in 0..2 {
             let mut all = pages.iter().flat_map(|&(first, last)| first..=last);
             let mut waiting = Vec::new();
             let result = self.write_chosen(&mut |table| {
@@ -88,21 +90,17 @@ impl<R: RawMutex> Cache<R> {
             });
             result?;
             if waiting.is_empty() {
-                return Ok(());
+                break;
             }
-            // Somebody else writes these: wait, and see what became of it.
+            // Somebody else writes these.
             let tickets = self.table.lock().writes_in_progress(device.0);
             tickets.iter().for_each(wait);
-            let table = self.table.lock();
-            let of_page = |page: &u32| table.slots.get(table.find(device.0, *page)? as usize);
-            if waiting.iter().filter_map(of_page).any(|slot| slot.failed) {
-                return Err(table.last_failure(device));
-            }
-            let again = |slot: &Slot<R>| slot.busy.is_some() || table.is_older(slot, until);
-            if !waiting.iter().filter_map(of_page).any(|slot| table.writable(slot) != 0 && again(slot)) {
-                return Ok(());
-            }
+            waited.append(&mut waiting);
         }
+        let table = self.table.lock();
+        let of_page = |page: &u32| table.slots.get(table.find(device.0, *page)? as usize);
+        let failed = waited.iter().filter_map(of_page).any(|slot| slot.failed);
+        if failed { Err(table.last_failure(device)) } else { Ok(()) }
     }
 
     /// Writes the pages of `device` that became dirty up to `until` and that `is_meant` names.
@@ -113,15 +111,23 @@ impl<R: RawMutex> Cache<R> {
         is_meant: impl Fn(&Slot<R>) -> bool,
     ) -> Result<(), CacheError> {
         let mut oldest = |table: &Table<R>| table.oldest_dirty(Some(device.0), Some(until), &is_meant);
-        let written = self.write_chosen(&mut oldest);
-        let tickets = self.table.lock().writes_in_progress(device.0);
-        tickets.iter().for_each(wait);
-        written?;
-        if tickets.is_empty() {
-            return Ok(());
+        // A page that somebody is writing may have been written to since that began, and when it has ended, a third may be
+        // the first to take it. What is meant is on its way at the end of the second round at the latest, and has arrived
+        // when that was waited for.
+        let mut written = Ok(());
+        for _ in 0..2 {
+            written = written.and(self.write_chosen(&mut oldest));
+            let tickets = {
+                let table = self.table.lock();
+                let tickets = table.writes_in_progress(device.0);
+                if tickets.is_empty() && (written.is_err() || oldest(&table).is_none()) {
+                    return written;
+                }
+                tickets
+            };
+            tickets.iter().for_each(wait);
         }
-        // Pages that were written to while they were on their way to the device are dirty still.
-        self.write_chosen(&mut oldest)?;
+        written?;
         let table = self.table.lock();
         let mut failed = false;
         table.for_each_dirty(|slot| {
