@@ -276,6 +276,16 @@ fn messages(seeds: &mut Vec<Seed>) {
         seeds.push(("smb_session_setup", name.clone(), setups));
         seeds.push(("smb_commands", name, commands));
     }
+    // SMB1: 27 bytes of header after the command, then words, bytes, and where the next command of a chain is.
+    for (name, rest) in [
+        ("class13-word-count", [&[0; 27][..], &[255, 4, 0, 2]].concat()),
+        ("class13-byte-count", [&[0; 27][..], &[0, 0xFF, 0xFF, 2]].concat()),
+        ("class13-no-terminator", [&[0; 27][..], &[0, 12, 0], b"\x02SMB 2.002 no"].concat()),
+        ("class13-chain", [&[0; 27][..], &[2, 0x72, 0, 32, 0, 4, 0, 2, 0, 0, 0]].concat()),
+        ("class13-many", [&[0; 27][..], &[0, 0, 4], &b"\x02A\0".repeat(340)].concat()),
+    ] {
+        seeds.push(("smb_negotiate", name.to_string(), [&[1], &rest[..]].concat()));
+    }
     for (name, data) in [
         ("apple", [&[1u8, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0][..], &[0; 8]].concat()),
         ("class02-apple-short", vec![1; 5]),
