@@ -108,7 +108,16 @@ impl<B: Board> Appliance<B> {
                 None
             }
         });
-        let configuration = log.as_mut().and_then(|log| Configuration::load(log).ok()).unwrap_or_default();
+        let mut configuration =
+            log.as_mut().and_then(|log| Configuration::load(log).ok()).unwrap_or_default();
+        if configuration.identity.is_none() {
+            let mut identity = [0; 16];
+            entropy.fill(&mut identity);
+            configuration.identity = Some(identity);
+            if log.as_mut().is_none_or(|log| configuration.save(log).is_err()) {
+                log::error!("configuration: the machine's identity is not kept");
+            }
+        }
 
         let authenticator: &'static Authenticator =
             Box::leak(Box::new(Authenticator::new(&configuration, clock, entropy)));
@@ -395,12 +404,7 @@ fn static_address(address: flash_layout::configuration::StaticAddress) -> Option
 }
 
 fn server_configuration(configuration: &Configuration) -> ServerConfiguration {
-    // The same for the life of the machine: made of its name, for want of a serial number that all boards have.
-    let mut guid = *b"nas-appliance-00";
-    for (byte, name) in guid.iter_mut().zip(configuration.host_name.bytes()) {
-        *byte ^= name;
-    }
-    let mut server = ServerConfiguration::new(guid);
+    let mut server = ServerConfiguration::new(configuration.identity.unwrap_or_default());
     server.name = configuration.host_name.encode_utf16().collect();
     server.workgroup = configuration.workgroup.encode_utf16().collect();
     server.signing_required = configuration.signing == Policy::Required;

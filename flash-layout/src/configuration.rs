@@ -5,6 +5,7 @@
 //! | kind | key | value |
 //! |---|---|---|
 //! | 1 | `host-name`, `workgroup` | UTF-8 |
+//! | 1 | `identity` | 16 random bytes |
 //! | 1 | `signing`, `encryption` | one byte, see [`Policy`] |
 //! | 1 | `format-blank-disks` | one byte, see [`BlankDisks`] |
 //! | 1 | `workers` | one byte, 10 to 20 |
@@ -45,6 +46,9 @@ const SHARE: Kind = 3;
 pub struct Configuration {
     /// Name of the appliance: NetBIOS, DNS and SMB all show it. At most 15 bytes, as NetBIOS has it.
     pub host_name: String,
+    /// Random bytes that tell this machine from others of the same name: SMB's ServerGuid, its accounts' security
+    /// identifiers. Made at the first start.
+    pub identity: Option<[u8; 16]>,
     /// Workgroup or NetBIOS domain, at most 15 bytes.
     pub workgroup: String,
     /// Whether requests must be signed.
@@ -67,6 +71,7 @@ impl Default for Configuration {
     fn default() -> Self {
         Self {
             host_name: String::from("NAS"),
+            identity: None,
             workgroup: String::from("WORKGROUP"),
             signing: Policy::Required,
             encryption: Policy::Offered,
@@ -261,6 +266,7 @@ impl Configuration {
         if let Some(name) = text(log.get(SETTING, b"workgroup")?).filter(|name| valid_netbios_name(name)) {
             configuration.workgroup = name;
         }
+        configuration.identity = log.get(SETTING, b"identity")?.and_then(|value| value.try_into().ok());
         let mut byte =
             |key: &[u8]| Ok::<_, LogError<F::Error>>(log.get(SETTING, key)?.and_then(|v| v.first().copied()));
         if let Some(policy) = byte(b"signing")?.and_then(Policy::from_byte) {
@@ -298,6 +304,9 @@ impl Configuration {
     pub fn save<F: NorFlash>(&self, log: &mut Log<F>) -> Result<(), LogError<F::Error>> {
         log.set(SETTING, b"host-name", self.host_name.as_bytes())?;
         log.set(SETTING, b"workgroup", self.workgroup.as_bytes())?;
+        if let Some(identity) = &self.identity {
+            log.set(SETTING, b"identity", identity)?;
+        }
         log.set(SETTING, b"signing", &[self.signing as u8])?;
         log.set(SETTING, b"encryption", &[self.encryption as u8])?;
         log.set(SETTING, b"workers", &[self.workers])?;
@@ -543,6 +552,7 @@ mod tests {
         private.comment = "nur für uns".to_string();
         Configuration {
             host_name: "ATTIC".to_string(),
+            identity: Some(*b"sixteen at large"),
             workgroup: "HOME".to_string(),
             signing: Policy::Offered,
             encryption: Policy::Required,
@@ -602,6 +612,7 @@ mod tests {
         for (kind, key, value) in [
             (SETTING, &b"host-name"[..], &b"\xFF\xFE"[..]),
             (SETTING, b"workgroup", b""),
+            (SETTING, b"identity", b"too short"),
             (SETTING, b"signing", b"\x09"),
             (SETTING, b"workers", b"\x40"),
             (SETTING, b"port0", b"\x01\x01\x0A"),
