@@ -3,7 +3,7 @@
 use super::{OWN_IDENTITY, Outcome, Sense, SenseKey, TARGETS, status};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// The most data of one command, in bytes.
 const MAXIMUM_TRANSFER: u64 = 1 << 20;
@@ -13,6 +13,21 @@ const MAXIMUM_PIECES: usize = 256;
 const TIMEOUT_SHORT: u32 = 5_000;
 const TIMEOUT_TRANSFER: u32 = 8_000;
 const TIMEOUT_FLUSH: u32 = 30_000;
+/// Commands that a disk has at once until it answers QUEUE FULL: more than a channel takes.
+const MAXIMUM_DEPTH: u32 = 64;
+/// So many commands after which one more is tried again.
+const CALM: u32 = 1000;
+/// How often a command asks whether there is room for it, before it tries all the same.
+const ROOM_TRIES: u32 = 100;
+/// Bad blocks of one write that are put somewhere else.
+const MAXIMUM_REASSIGNED: u32 = 8;
+/// REASSIGN BLOCKS: the list has addresses of 8 bytes.
+const LONG_ADDRESSES: u8 = 0x02;
+/// Mode pages, and bits of their byte 2.
+const ERROR_RECOVERY_PAGE: u8 = 0x01;
+const WRITE_REALLOCATION_ENABLED: u8 = 0x80;
+const CACHING_PAGE: u8 = 0x08;
+const WRITE_CACHE_ENABLED: u8 = 0x04;
 /// A disk may take this long to spin up, in pauses of half a second.
 const BECOMING_READY_TRIES: u32 = 60;
 
@@ -20,6 +35,7 @@ const TEST_UNIT_READY: u8 = 0x00;
 const INQUIRY: u8 = 0x12;
 const MODE_SENSE_6: u8 = 0x1A;
 const START_STOP_UNIT: u8 = 0x1B;
+const REASSIGN_BLOCKS: u8 = 0x07;
 const READ_CAPACITY_10: u8 = 0x25;
 const READ_10: u8 = 0x28;
 const WRITE_10: u8 = 0x2A;
@@ -254,6 +270,13 @@ pub struct Disk<T> {
     blocks: u64,
     block_size: u32,
     write_cache: bool,
+    /// The disk puts blocks that it cannot write somewhere else by itself.
+    reallocates: bool,
+    /// Commands on their way to the disk, and how many it takes at once, as far as it has said so.
+    in_flight: AtomicU32,
+    depth: AtomicU32,
+    /// Commands since that number changed.
+    calm: AtomicU32,
     /// Something happened to the disk: before the next command it has to prove that it is still the same.
     doubt: AtomicBool,
 }
@@ -269,11 +292,16 @@ impl<T: Transport> Disk<T> {
             blocks: 0,
             block_size: 0,
             write_cache: false,
+            reallocates: true,
+            in_flight: AtomicU32::new(0),
+            depth: AtomicU32::new(MAXIMUM_DEPTH),
+            calm: AtomicU32::new(0),
             doubt: AtomicBool::new(false),
         };
         disk.simple(&[TEST_UNIT_READY, 0, 0, 0, 0, 0], &mut [])?;
         (disk.blocks, disk.block_size) = disk.capacity()?;
-        disk.write_cache = disk.caches_writes();
+        disk.write_cache = disk.mode_bit(CACHING_PAGE, WRITE_CACHE_ENABLED);
+        disk.reallocates = disk.mode_bit(ERROR_RECOVERY_PAGE, WRITE_REALLOCATION_ENABLED);
         disk.doubt.store(false, Ordering::Relaxed);
         Ok(disk)
     }
@@ -332,10 +360,10 @@ impl<T: Transport> Disk<T> {
         let total = self.check(block, buffers.iter().map(|piece| piece.len() as u64).sum());
         let result = total.and_then(|total| {
             if total <= MAXIMUM_TRANSFER && buffers.len() <= MAXIMUM_PIECES {
-                return self.transfer(block, total, Data::ToTarget(buffers), &mut meanwhile);
+                return self.rewrite(block, total, buffers, &mut meanwhile);
             }
             self.in_parts(block, buffers.iter().copied(), |block, bytes, part| {
-                self.transfer(block, bytes, Data::ToTarget(part), &mut meanwhile)
+                self.rewrite(block, bytes, part, &mut meanwhile)
             })
         });
         run_now(&mut meanwhile);
@@ -415,6 +443,46 @@ impl<T: Transport> Disk<T> {
         }
     }
 
+    /// Writes; blocks that the disk can neither write nor put somewhere else by itself, it is told to (SBC, REASSIGN
+    /// BLOCKS).
+    fn rewrite(
+        &self,
+        block: u64,
+        bytes: u64,
+        pieces: &[&[u8]],
+        meanwhile: &mut Meanwhile<'_>,
+    ) -> Result<(), DiskError> {
+        let mut result = self.transfer(block, bytes, Data::ToTarget(pieces), meanwhile);
+        for _ in 0..MAXIMUM_REASSIGNED {
+            let Err(DiskError::Medium { block: Some(bad) }) = result else { break };
+            let end = block + bytes / u64::from(self.block_size);
+            if self.reallocates || !(block..end).contains(&bad) || self.reassign(bad).is_err() {
+                break;
+            }
+            log::warn!("disk {}: block {bad} was put somewhere else", self.target);
+            result = self.transfer(block, bytes, Data::ToTarget(pieces), meanwhile);
+        }
+        result
+    }
+
+    fn reassign(&self, block: u64) -> Result<(), DiskError> {
+        let mut list = [0; 12];
+        let (flags, length) = match u32::try_from(block) {
+            Ok(short) => {
+                list[4..8].copy_from_slice(&short.to_be_bytes());
+                (0, 8)
+            }
+            Err(_) => {
+                list[4..].copy_from_slice(&block.to_be_bytes());
+                (LONG_ADDRESSES, 12)
+            }
+        };
+        list[3] = length as u8 - 4;
+        let descriptor = [REASSIGN_BLOCKS, flags, 0, 0, 0, 0];
+        let data = &mut Data::ToTarget(&[&list[..length]]);
+        self.run(&descriptor, data, TIMEOUT_FLUSH, &mut None).map(|_| ())
+    }
+
     fn transfer(
         &self,
         block: u64,
@@ -486,7 +554,7 @@ impl<T: Transport> Disk<T> {
             exclusive: patience.exclusive,
             timeout_milliseconds: timeout,
         };
-        let outcome = self.transport.execute(request, &mut || run_now(meanwhile));
+        let outcome = self.at_depth(request, meanwhile);
         match judge(outcome, data.length(), patience, &self.doubt) {
             Verdict::Done(moved) => Ok(Some(moved)),
             Verdict::Again => Ok(None),
@@ -509,6 +577,37 @@ impl<T: Transport> Disk<T> {
             }
             Verdict::Failed(error) => Err(error),
         }
+    }
+
+    /// Runs a command among as many as the disk takes at once.
+    fn at_depth(&self, request: Request<'_, '_>, meanwhile: &mut Meanwhile<'_>) -> Outcome {
+        let depth = self.depth.load(Ordering::Relaxed);
+        // Not for ever: what the calling thread itself has in flight is counted until it comes back to it.
+        for _ in 0..ROOM_TRIES {
+            if self.in_flight.load(Ordering::Relaxed) < depth {
+                break;
+            }
+            self.transport.pause(2);
+        }
+        let in_flight = self.in_flight.load(Ordering::Relaxed) + 1;
+        self.in_flight.store(in_flight, Ordering::Relaxed);
+        let outcome = if in_flight < depth {
+            self.transport.execute(request, &mut || run_now(meanwhile))
+        } else {
+            self.transport.execute(request, &mut || ())
+        };
+        self.in_flight.store(self.in_flight.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        if let Outcome::Status { status: status::QUEUE_FULL, .. } = outcome {
+            self.depth.store(in_flight.min(depth).saturating_sub(1).max(1), Ordering::Relaxed);
+            self.calm.store(0, Ordering::Relaxed);
+        } else if depth < MAXIMUM_DEPTH {
+            let calm = self.calm.load(Ordering::Relaxed) + 1;
+            if calm >= CALM {
+                self.depth.store(depth + 1, Ordering::Relaxed);
+            }
+            self.calm.store(calm % CALM, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// Checks that the disk is the one that was attached.
@@ -566,20 +665,18 @@ impl<T: Transport> Disk<T> {
         }
     }
 
-    /// Whether the disk's write cache is on (MODE SENSE, caching page, WCE); a disk that does not say has one.
-    fn caches_writes(&self) -> bool {
-        const CACHING_PAGE: u8 = 0x08;
+    /// A bit of byte 2 of a mode page (MODE SENSE); a disk that does not say has it set.
+    fn mode_bit(&self, page: u8, bit: u8) -> bool {
         const NO_BLOCK_DESCRIPTORS: u8 = 0x08;
         let mut answer = [0u8; 64];
         let length = answer.len() as u8;
-        let descriptor = [MODE_SENSE_6, NO_BLOCK_DESCRIPTORS, CACHING_PAGE, 0, length, 0];
-        if self.simple(&descriptor, &mut answer).is_err() {
+        if self.simple(&[MODE_SENSE_6, NO_BLOCK_DESCRIPTORS, page, 0, length, 0], &mut answer).is_err() {
             return true;
         }
         // Header of 4 bytes, whose last is the block descriptors' length; then the page: code, length, flags.
-        let page = 4 + usize::from(answer[3]);
-        match (answer.get(page), answer.get(page + 2)) {
-            (Some(code), Some(flags)) if code & 0x3F == CACHING_PAGE => flags & 0x04 != 0,
+        let start = 4 + usize::from(answer[3]);
+        match (answer.get(start), answer.get(start + 2)) {
+            (Some(code), Some(flags)) if code & 0x3F == page => flags & bit != 0,
             _ => true,
         }
     }

@@ -257,6 +257,55 @@ fn lasting_trouble_has_its_names() {
 }
 
 #[test]
+fn bad_blocks_are_rewritten_or_reassigned() {
+    let channel = channel();
+    for (reallocates, reassigned) in [(true, 0), (false, 1)] {
+        channel.chip.with_disk(2, |disk| {
+            disk.reallocates = reallocates;
+            disk.bad_block = Some(3);
+        });
+        let disk = Disk::attach(&channel, 2).unwrap();
+        channel.chip.with_disk(2, |disk| disk.commands.clear());
+        let mut buffer = vec![0; 2048];
+        let result = disk.read(0, &mut [&mut buffer], &mut || ());
+        assert_eq!(result, Err(DiskError::Medium { block: Some(3) }));
+        assert_eq!(disk.write(2, &[&[5; 1024]], &mut || ()), Ok(()));
+        assert_eq!(disk.read(3, &mut [&mut buffer[..512]], &mut || ()), Ok(()));
+        assert_eq!(buffer[..512], [5; 512]);
+        let codes = channel.chip.with_disk(2, |disk| disk.commands.clone());
+        assert_eq!(codes.iter().filter(|&&code| code == 0x07).count(), reassigned);
+    }
+}
+
+#[test]
+fn a_full_queue_is_not_filled_again_at_once() {
+    let channel = channel();
+    let disk = Disk::attach(&channel, 2).unwrap();
+    let beside = |inner: &mut bool| {
+        let (mut first, mut second) = (vec![0; 512], vec![0; 512]);
+        let outer = disk.read(1, &mut [&mut first], &mut || {
+            *inner = channel.adapter.borrow().deadline().is_some();
+            disk.read(2, &mut [&mut second], &mut || ()).unwrap();
+        });
+        assert_eq!(outer, Ok(()));
+    };
+    let mut at_once = false;
+    beside(&mut at_once);
+    assert!(at_once);
+    fault(&channel, Fault::Status(status::QUEUE_FULL));
+    beside(&mut at_once);
+    // One at a time from now on, until the disk has been content for long.
+    beside(&mut at_once);
+    assert!(!at_once);
+    let mut block = vec![0; 512];
+    for _ in 0..2 * CALM {
+        disk.read(0, &mut [&mut block], &mut || ()).unwrap();
+    }
+    beside(&mut at_once);
+    assert!(at_once);
+}
+
+#[test]
 fn a_pulled_disk_is_gone_until_the_same_one_returns() {
     let channel = channel();
     let disk = Disk::attach(&channel, 2).unwrap();

@@ -343,7 +343,7 @@ impl Chip {
                     if let Some(start) = task.write_to.take() {
                         let received = std::mem::take(&mut task.received);
                         let disk = self.disks[usize::from(task.target)].as_mut().unwrap();
-                        disk.data[start..start + received.len()].copy_from_slice(&received);
+                        disk.store(start, &received);
                     }
                     return;
                 }

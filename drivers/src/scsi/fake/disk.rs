@@ -56,6 +56,8 @@ pub struct FakeDisk {
     pub unit_attention: Option<(u8, u8)>,
     pub sense: [u8; 18],
     pub bad_block: Option<u64>,
+    /// Automatic reallocation of blocks that cannot be written (mode page 1, AWRE).
+    pub reallocates: bool,
     pub ready_after: u32,
     pub huge: bool,
     pub commands: Vec<u8>,
@@ -66,6 +68,8 @@ pub struct FakeDisk {
 }
 
 pub const BLOCK: usize = 512;
+/// In place of a place: what REASSIGN BLOCKS sends is a list of defects.
+const DEFECTS: usize = usize::MAX;
 
 impl FakeDisk {
     pub fn new(blocks: usize) -> FakeDisk {
@@ -78,6 +82,7 @@ impl FakeDisk {
             unit_attention: Some((0x29, 0)),
             sense: [0; 18],
             bad_block: None,
+            reallocates: true,
             ready_after: 0,
             huge: false,
             commands: Vec::new(),
@@ -110,6 +115,18 @@ impl FakeDisk {
         let mut steps = vec![Step::DataIn(data)];
         steps.extend(finish(0));
         steps
+    }
+
+    /// What a command sent goes to its place.
+    pub fn store(&mut self, place: usize, received: &[u8]) {
+        if place != DEFECTS {
+            self.data[place..place + received.len()].copy_from_slice(received);
+            return;
+        }
+        // A defect list of one short address.
+        assert_eq!(received[..4], [0, 0, 0, 4]);
+        let block = u32::from_be_bytes(received[4..8].try_into().unwrap());
+        assert_eq!(self.bad_block.take(), Some(u64::from(block)));
     }
 
     /// What to do for a command, and for a WRITE where its data goes.
@@ -147,6 +164,15 @@ impl FakeDisk {
                 answer[7] = 2;
                 answer[8..].copy_from_slice(b"ACME    FAKE DISK       1.0 ");
                 (self.answer(&answer, usize::from(descriptor[4])), None)
+            }
+            0x07 => {
+                let mut steps = vec![Step::DataOut(8)];
+                steps.extend(finish(0));
+                (steps, Some(DEFECTS))
+            }
+            0x1A if descriptor[2] == 1 => {
+                let page = [15, 0, 0, 0, 1, 10, u8::from(self.reallocates) << 7, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+                (self.answer(&page, usize::from(descriptor[4])), None)
             }
             0x1A => {
                 let mut page = vec![23, 0, 0, 0, 8, 18, 4];
@@ -188,6 +214,12 @@ impl FakeDisk {
             return (self.fail(5, 0x21, 0), None);
         }
         if let Some(bad) = self.bad_block
+            && (block..block + count as u64).contains(&bad)
+            && write
+            && self.reallocates
+        {
+            self.bad_block = None;
+        } else if let Some(bad) = self.bad_block
             && (block..block + count as u64).contains(&bad)
         {
             self.set_sense(3, 0x11, 0, Some(bad as u32));
