@@ -359,6 +359,7 @@ impl<R: RawMutex> Table<R> {
                 if entry.unsafe_sectors != 0
                     && let Some(Some(attached)) = self.devices.get(usize::from(device))
                     && !attached.is_safe(entry.written)
+                    && !attached.lost
                 {
                     // Should its device fail to flush, this is what has to be written again.
                     shortage = Shortage::Unflushed(device);
@@ -406,6 +407,9 @@ impl<R: RawMutex> Table<R> {
         for slot in self.pages_of(device) {
             let entry = &self.slots[slot as usize];
             let Some(Some(attached)) = self.devices.get(usize::from(device)) else { return };
+            if attached.lost {
+                return;
+            }
             if entry.unsafe_sectors != 0 && !attached.is_safe(entry.written) && entry.buffer.is_some() {
                 self.set_dirty(slot, entry.unsafe_sectors & entry.valid);
             }

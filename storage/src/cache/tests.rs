@@ -405,3 +405,18 @@ fn what_one_writes_back_others_may_be_writing() {
         }
     });
 }
+
+#[test]
+fn what_a_disk_took_along_unflushed_is_in_nobodys_way() {
+    let (_, faulty, cache, device) = setup(64, 64);
+    cache.write(device, 0, &vec![6; 40 * PAGE_SIZE], u64::MAX).unwrap();
+    cache.write_back(device).unwrap();
+    faulty.pull(true);
+    assert!(cache.flush(device).is_err());
+    assert_eq!(cache.statistics().dirty_pages, 0);
+    // Another disk gets the memory.
+    let other = cache.attach(Arc::new(RamDisk::new(16384, 512))).unwrap();
+    for page in 0..200 {
+        read(&cache, other, page * PAGE, 100);
+    }
+}
