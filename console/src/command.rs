@@ -55,7 +55,12 @@ const COMMANDS: [Command; 13] = [
         summary: "show or set the clock (UTC)",
         handler: date,
     },
-    Command { name: "disks", forms: &[""], summary: "disks and the volumes on them", handler: disks },
+    Command {
+        name: "disks",
+        forms: &["", "speed DISK"],
+        summary: "disks and the volumes on them; how fast one is read",
+        handler: disks,
+    },
     Command {
         name: "format",
         forms: &["DISK [exfat | fat32]"],
@@ -280,8 +285,10 @@ fn status(arguments: &[&str], system: &mut dyn System, out: &mut dyn Write) -> R
 }
 
 fn disks(arguments: &[&str], system: &mut dyn System, out: &mut dyn Write) -> Result<Next, fmt::Error> {
-    if !arguments.is_empty() {
-        return usage("disks", out);
+    match arguments {
+        [] => {}
+        ["speed", disk] => return disk_speed(disk, system, out),
+        _ => return usage("disks", out),
     }
     let mut table = Table::new(&[
         ("DISK", Align::Right),
@@ -315,6 +322,23 @@ fn disks(arguments: &[&str], system: &mut dyn System, out: &mut dyn Write) -> Re
         ]);
     }
     table.print(out)?;
+    Ok(Next::Prompt)
+}
+
+fn disk_speed(disk: &str, system: &mut dyn System, out: &mut dyn Write) -> Result<Next, fmt::Error> {
+    let Ok(disk) = disk.parse() else { return usage("disks", out) };
+    match system.disk_speed(disk) {
+        Ok(speeds) => {
+            for speed in speeds {
+                let (time, kib) = (speed.microseconds.max(1), speed.bytes as u64 / 1024);
+                let mib = speed.commands * kib * 1_000_000 / 1024 / time;
+                let commands = speed.commands * 1_000_000 / time;
+                let at_once = speed.at_once;
+                writeln!(out, "{kib} KiB a command, {at_once} at once: {mib} MiB/s, {commands} commands/s")?;
+            }
+        }
+        Err(why) => writeln!(out, "{why}.")?,
+    }
     Ok(Next::Prompt)
 }
 
@@ -671,6 +695,13 @@ pub(crate) mod tests {
             vec![good, blank, Disk { channel: 2, state: "no disk".into(), ..Disk::default() }]
         }
 
+        fn disk_speed(&self, disk: usize) -> Outcome<Vec<DiskSpeed>> {
+            if disk > 0 {
+                return Err("there is no disk".into());
+            }
+            Ok(vec![DiskSpeed { bytes: 1 << 20, at_once: 4, commands: 200, microseconds: 500_000 }])
+        }
+
         fn ports(&self) -> Vec<Port> {
             vec![Port {
                 index: 0,
@@ -813,6 +844,10 @@ pub(crate) mod tests {
     fn disks_net_log_and_crash() {
         let (out, _) = ran("disks");
         assert!(out.contains("0 NAS") && out.contains("exFAT") && out.contains("no disk"), "{out}");
+        let (out, _) = ran("disks speed 0");
+        assert_eq!(out, "1024 KiB a command, 4 at once: 400 MiB/s, 400 commands/s\n");
+        assert_eq!(ran("disks speed 1").0, "there is no disk.\n");
+        assert!(ran("disks speed").0.contains("speed DISK"));
         assert!(ran("net").0.contains("52:54:00:12:34:56  link up"));
         assert_eq!(ran("log 2").0, "line 98\nline 99\n");
         assert_eq!(ran("log").0.lines().count(), 20);

@@ -21,6 +21,6 @@ pub use date::{Date, format_time, parse_time};
 pub use editor::{Editor, Event};
 pub use shell::Shell;
 pub use system::{
-    Access, Array, ArrayChange, ArrayMember, Cache, Connection, Crash, Disk, DiskFormat, FileSystem, Memory,
-    Outcome, Port, Restart, Share, Sizes, Status, System, Thread, User, VolumeUse,
+    Access, Array, ArrayChange, ArrayMember, Cache, Connection, Crash, Disk, DiskFormat, DiskSpeed,
+    FileSystem, Memory, Outcome, Port, Restart, Share, Sizes, Status, System, Thread, User, VolumeUse,
 };

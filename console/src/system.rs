@@ -20,6 +20,9 @@ pub trait System {
     /// The disks, in the order of their channels.
     fn disks(&self) -> Vec<Disk>;
 
+    /// Reads the disk on channel `disk` for a few seconds, in several ways, and says how fast it is.
+    fn disk_speed(&self, disk: usize) -> Outcome<Vec<DiskSpeed>>;
+
     /// The Ethernet ports.
     fn ports(&self) -> Vec<Port>;
 
@@ -154,6 +157,19 @@ pub struct Cache {
     pub hits: u64,
     /// Reads that needed a disk.
     pub misses: u64,
+}
+
+/// What a way of reading a disk comes to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiskSpeed {
+    /// Bytes a command.
+    pub bytes: usize,
+    /// Commands in flight together.
+    pub at_once: usize,
+    /// Commands carried out.
+    pub commands: u64,
+    /// The time that took.
+    pub microseconds: u64,
 }
 
 /// A thread and its stack.

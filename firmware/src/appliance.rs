@@ -30,10 +30,12 @@ use crate::workers::Pool;
 pub const WORKER_STACK: usize = 32 * 1024;
 /// Bytes of the other tasks' stacks.
 pub const TASK_STACK: usize = 16 * 1024;
-/// The net task's: the stack's frames are deep.
+/// The net task's and the cache helpers': smoltcp's frames are deep, and so are three writes in flight on both disks of an array.
 pub const NET_STACK: usize = 24 * 1024;
 
-/// Memory that is left free beside the cache: connections' rings, messages, the engine's tables.
+/// Memory that is left free beside the cache for what is only taken when it is needed: the rings of as many connections
+/// as there may be (34 MiB), messages on their way, the engine's tables, the cache's own records (100 bytes a page) and
+/// the pages it may have beyond its budget.
 const RESERVE: usize = 64 << 20;
 /// The least a cache is worth having.
 const MINIMUM_CACHE: usize = 4 << 20;
@@ -157,7 +159,7 @@ impl<B: Board> Appliance<B> {
             scheduler::spawn("disk", TASK_STACK, move || self.service_disk(channel))?;
         }
         for _ in 0..CACHE_HELPERS {
-            scheduler::spawn("cache", TASK_STACK, move || self.volumes.help_cache())?;
+            scheduler::spawn("cache", NET_STACK, move || self.volumes.help_cache())?;
         }
         scheduler::spawn("net", NET_STACK, move || self.net())?;
         scheduler::spawn("auth", TASK_STACK, move || self.authenticator.run())?;

@@ -181,6 +181,11 @@ impl<B: Board> System for Commands<B> {
             .collect()
     }
 
+    fn disk_speed(&self, disk: usize) -> Outcome<Vec<console::DiskSpeed>> {
+        let device = self.0.volumes.device(disk).ok_or("there is no disk")?;
+        crate::disk_speed::measure(&*device)
+    }
+
     fn ports(&self) -> Vec<console::Port> {
         let status = self.0.net_status.borrow();
         let ports = status.ports.iter().enumerate().map(|(index, port)| console::Port {

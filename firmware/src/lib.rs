@@ -13,6 +13,7 @@ mod authenticator;
 pub mod board;
 mod clock;
 mod console_task;
+mod disk_speed;
 mod entropy;
 mod environment;
 pub mod ethernet;

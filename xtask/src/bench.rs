@@ -8,7 +8,7 @@
 //! Wall rates are of a second run without `-icount`. They vary with the host: compare them within one run only.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +24,10 @@ use crate::{flash, outside, process, settings, tools};
 
 /// Bytes of the file that streams move.
 const STREAM: u64 = 64 << 20;
+
+/// MiB/s that Linux 6.12 reads from the same emulated controller with O_DIRECT, one command at a time, on a quiet machine.
+const LINUX_DISK: [(&str, f64); 3] =
+    [("1024 KiB a command", 470.0), ("64 KiB a command", 280.0), ("4 KiB a command", 22.0)];
 
 /// What is measured.
 struct Item {
@@ -86,6 +90,9 @@ struct Measured {
     seconds: f64,
 }
 
+/// All of a run, by [`Item::key`].
+type Results = BTreeMap<&'static str, Measured>;
+
 /// `cargo xtask bench`.
 pub fn command(rest: Vec<String>) -> Result<ExitCode, String> {
     let mut arguments = Arguments::new(rest);
@@ -98,9 +105,9 @@ pub fn command(rest: Vec<String>) -> Result<ExitCode, String> {
 
     let counted = ["-icount", "shift=0"].map(String::from).to_vec();
     eprintln!("counting guest instructions");
-    let instructions = one_run(&python, &nic, counted, true, &signals)?;
+    let (instructions, _) = one_run(&python, &nic, counted, true, &signals)?;
     eprintln!("measuring wall time");
-    let wall = one_run(&python, &nic, Vec::new(), false, &signals)?;
+    let (wall, disk) = one_run(&python, &nic, Vec::new(), false, &signals)?;
 
     println!(
         "{:<33}{:>12}{:>12}{:>8}{:>12}  wall",
@@ -131,7 +138,14 @@ pub fn command(rest: Vec<String>) -> Result<ExitCode, String> {
             "ratio": ratio, "goal": item.goal, "rate": rate, "rate_unit": item.rate, "ksmbd_rate": item.ksmbd_rate,
         }));
     }
+    println!("\n{:<40}{:>12}{:>12}", "the disk read raw, MiB/s", "here", "Linux");
+    for (way, rate) in &disk {
+        let linux = LINUX_DISK.iter().find(|(theirs, _)| way.starts_with(theirs)).map(|(_, rate)| *rate);
+        println!("{way:<40}{:>12}{:>12}", number(*rate), linux.map_or("-".into(), number));
+    }
+    let disk: Vec<_> = disk.iter().map(|(way, rate)| json!({ "way": way, "rate": rate })).collect();
     let document = json!({
+        "disk_mebibytes_per_second": disk,
         "counted_by": "QEMU query-replay under -icount shift=0: instructions executed, halted time not included",
         "network_card": nic,
         "ksmbd": "Linux 6.12.117 ksmbd, 82559C, same emulated board; wall rates on a quiet machine",
@@ -167,7 +181,7 @@ fn one_run(
     qemu_arguments: Vec<String>,
     counted: bool,
     signals: &Signals,
-) -> Result<BTreeMap<&'static str, Measured>, String> {
+) -> Result<(Results, Vec<(String, f64)>), String> {
     let directory = settings::output_directory()?.join("bench");
     let _ = std::fs::remove_dir_all(&directory);
     settings::make_directory(&directory)?;
@@ -189,9 +203,10 @@ fn one_run(
     meter.streams()?;
     meter.operations(python)?;
     meter.rest()?;
+    let disk = if counted { Vec::new() } else { meter.disk()? };
     let end = meter.machine.power_off(Duration::from_secs(20));
     eprintln!("  the appliance: {end:?}");
-    Ok(meter.results)
+    Ok((meter.results, disk))
 }
 
 /// A running appliance that is measured.
@@ -200,7 +215,7 @@ struct Meter {
     options: Options,
     wanted: Provision,
     counted: bool,
-    results: BTreeMap<&'static str, Measured>,
+    results: Results,
 }
 
 impl Meter {
@@ -305,6 +320,35 @@ impl Meter {
         }
         let status = child.wait().map_err(|error| format!("bench client: {error}"))?;
         if status.success() { Ok(()) } else { Err(format!("bench client: {status}")) }
+    }
+
+    /// Reads the raw disk, by the appliance's console; and its image by this machine, to compare with.
+    fn disk(&mut self) -> Result<Vec<(String, f64)>, String> {
+        eprintln!("  the disk");
+        let text = self.machine.console_command("disks speed 0", Duration::from_secs(60))?;
+        let mut rows: Vec<(String, f64)> = text
+            .lines()
+            .filter_map(|line| {
+                let (way, rates) = line.split_once(": ")?;
+                Some((way.to_string(), rates.split(' ').next()?.parse().ok()?))
+            })
+            .collect();
+        if rows.is_empty() {
+            return Err(format!("disks speed: {text}"));
+        }
+        let path = self.options.directory.join("disk0.img");
+        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+        let mut image = std::fs::File::open(&path).map_err(failed)?;
+        let (mut buffer, mut bytes, start) = (vec![0; 1 << 20], 0, Instant::now());
+        while start.elapsed() < Duration::from_millis(500) {
+            match image.read(&mut buffer).map_err(failed)? {
+                0 => image.rewind().map_err(failed)?,
+                length => bytes += length,
+            }
+        }
+        let rate = bytes as f64 / start.elapsed().as_secs_f64() / f64::from(1 << 20);
+        rows.push(("this machine, 1024 KiB from its image".into(), rate));
+        Ok(rows)
     }
 
     /// Nobody wants anything.
