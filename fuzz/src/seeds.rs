@@ -1,5 +1,5 @@
 //! Seeds for the targets, made from what they are about: one of each kind that is right, and one for each known bug class
-//! of SMB servers (docs/security.md numbers them). `cargo run --no-default-features --bin make_seeds` writes them.
+//! of SMB servers (docs/security.md numbers them). `cargo run --no-default-features --example make_seeds` writes them.
 
 use crate::auth_exchange::{ANONYMOUS, REPAIR};
 use crate::input::piece;

@@ -1,8 +1,10 @@
 """smbprotocol: requests one by one, with a look at what comes back."""
 
+import struct
 import uuid
 
 from smbprotocol.connection import Connection, Dialects
+from smbprotocol.create_contexts import SMB2CreateContextRequest
 from smbprotocol.exceptions import SMBException, SMBResponseException
 from smbprotocol.file_info import (
     FileAllInformation, FileBasicInformation, FileDispositionInformation, FileEndOfFileInformation, FileInformationClass,
@@ -343,6 +345,37 @@ def compounds(options, _work):
         information.unpack(response["buffer"].get_value())
         equal(information["end_of_file"].get_value(), 7, "size")
         parse_close(sent[3])
+
+
+@test()
+def what_macos_asks(options, _work):
+    """The AAPL context is answered with what is there, and the files that macOS keeps beside others are files."""
+    with Client(options) as client:
+        asked = SMB2CreateContextRequest()
+        asked["buffer_name"] = b"AAPL"
+        asked["buffer_data"] = struct.pack("<LLQQ", 1, 0, 7, 7)
+        root = Open(client.tree, "")
+        answers = root.create(
+            ImpersonationLevel.Impersonation, READ, FileAttributes.FILE_ATTRIBUTE_DIRECTORY, SHARE_ALL, CreateDisposition.FILE_OPEN,
+            CreateOptions.FILE_DIRECTORY_FILE, create_contexts=[asked])
+        root.close()
+        equal(len(answers), 1, "contexts in the answer")
+        command, _, parts, server, volume, _, length = struct.unpack_from("<LLQQQLL", answers[0])
+        equal((command, parts, server, volume), (1, 7, 0, 4), "command, parts, server's and volume's capabilities")
+        equal(answers[0][40:].decode("utf-16-le"), "NAS", "model")
+        equal(length, len(answers[0]) - 40, "length of the model's name")
+        names = ["._picture.jpg", ".DS_Store", ".TemporaryItems", "Icon\uf00d", "a\uf022b"]
+        for name in names:
+            file = client.open(name)
+            file.write(b"Mac", 0)
+            file.close()
+        folder = client.folder("")
+        found = {entry["file_name"].get_value().decode("utf-16-le")
+                 for entry in folder.query_directory("*", FileInformationClass.FILE_NAMES_INFORMATION)}
+        folder.close()
+        expect(set(names) <= found, f"{set(names) - found} are not listed")
+        for name in names:
+            client.remove(name)
 
 
 @test()

@@ -1,4 +1,4 @@
-//! Shows what a `smb_server` input says and hears: `cargo run --no-default-features --bin show FILE...`, or a seed's name.
+//! Shows what a `smb_server` input says and hears: `cargo run --no-default-features --example show FILE...`, or a seed's name.
 
 fn main() {
     let seeds = fuzz::seeds::all();

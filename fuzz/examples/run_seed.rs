@@ -1,4 +1,4 @@
-//! Runs inputs through a target without a fuzzer: `cargo run --no-default-features --bin run_seed TARGET FILE-OR-SEED...`.
+//! Runs inputs through a target without a fuzzer: `cargo run --no-default-features --example run_seed TARGET FILE-OR-SEED...`.
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
