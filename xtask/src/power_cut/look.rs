@@ -83,8 +83,10 @@ impl Rig {
                     tally.covered.files += covered.files;
                     tally.covered.promised_bytes += covered.promised_bytes;
                 }
+                // Control-C ends a look, too.
+                Err(_) if self.signals.count() > 0 => return Err("interrupted".into()),
                 Err(reason) => {
-                    let place = self.keep(&disks, recording, &reason, tally)?;
+                    let place = self.keep(&disks, recording, cut.at, &reason, tally)?;
                     println!("FINDING in {}: {}", place.display(), reason.lines().next().unwrap_or(""));
                     tally.findings.push(place);
                 }
@@ -194,6 +196,7 @@ impl Rig {
         &self,
         disks: &[RamDisk; 2],
         recording: &Recording,
+        at: u64,
         reason: &str,
         tally: &Tally,
     ) -> Result<PathBuf, String> {
@@ -202,7 +205,7 @@ impl Rig {
         for (channel, disk) in disks.iter().enumerate() {
             write_disk(&place.join(format!("disk{channel}.img")), disk)?;
         }
-        let mut text = String::from(reason);
+        let mut text = format!("{reason}\n\ncut at {at}");
         for (_, diary) in &recording.diaries {
             text.push_str(&format!("\n\n{}\n", diary.root));
             for (number, step) in diary.steps.iter().enumerate() {
