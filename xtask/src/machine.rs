@@ -45,6 +45,11 @@ impl Options {
     pub fn log(&self, channel: usize) -> PathBuf {
         self.directory.join(format!("disk{channel}.log"))
     }
+
+    /// The rules by which the disk on a channel fails.
+    pub fn rules(&self, channel: usize) -> PathBuf {
+        self.directory.join(format!("disk{channel}.rules"))
+    }
 }
 
 /// O_DIRECT, where its value is known.
@@ -75,6 +80,8 @@ pub enum Attached {
     Disk,
     /// Its disk, and everything written to it goes to [`Options::log`] too (QEMU's blklogwrites).
     Recorded,
+    /// Its disk, which fails by [`Options::rules`] (QEMU's blkdebug).
+    Failing,
     /// Nothing.
     Nothing,
 }
@@ -111,6 +118,12 @@ fn command(options: &Options, channels: [Attached; 2], qmp: &Path) -> Command {
                     format!("log.driver=file,log.filename={log}"),
                 );
                 add("-blockdev", format!("driver=blklogwrites,node-name=d{channel},{disk},{log}"));
+            }
+            Attached::Failing => {
+                let rules = escaped(&options.rules(channel));
+                let disk = format!("file.driver=blkdebug,file.config={rules},file.image.driver=file");
+                let drive = format!("if=none,id=d{channel},driver=raw,{disk}");
+                add("-drive", format!("{drive},file.image.filename={file},cache=writeback"));
             }
             Attached::Nothing => continue,
         }

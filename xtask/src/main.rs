@@ -7,6 +7,7 @@ mod bench;
 mod checks;
 mod clients;
 mod conformance;
+mod disk_errors;
 mod elf;
 mod flash;
 mod image;

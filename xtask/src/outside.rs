@@ -11,10 +11,10 @@ use flash_layout::configuration::{BlankDisks, Policy};
 
 use crate::clients::{Target, suite};
 use crate::flash::{self, Provision};
-use crate::machine::{Machine, Options};
+use crate::machine::{Attached, Machine, Options};
 use crate::report::Report;
 use crate::run::{self, Signals};
-use crate::{conformance, negotiate, power_cut, process, settings, tools};
+use crate::{conformance, disk_errors, negotiate, power_cut, process, settings, tools};
 
 /// From QEMU's start to the first answer: the promise.
 const BOOT_LIMIT: Duration = Duration::from_secs(3);
@@ -61,6 +61,9 @@ pub fn run(report: &mut Report, full: bool, only: Option<&str>) -> Result<(), St
     bench.offline(report, &options, &wanted);
     if bench.only.as_deref().is_none_or(|only| only == "secrecy") {
         bench.encrypted_power_on(report, &options, &wanted)?;
+    }
+    if bench.only.as_deref().is_none_or(|only| only == "disk_errors") {
+        bench.disk_errors(report, &options, &wanted)?;
     }
     if bench.only.is_some() {
         return Ok(());
@@ -186,6 +189,42 @@ impl Bench {
             let more = ["--directory", directory.as_str()];
             suite(report, &self.python, "offline", &target, &more, Duration::from_secs(900));
         }
+    }
+
+    /// A machine of its own, whose second disk gets bad sectors and flushes that fail, and is well again.
+    fn disk_errors(
+        &mut self,
+        report: &mut Report,
+        options: &Options,
+        wanted: &Provision,
+    ) -> Result<(), String> {
+        println!("       a disk that fails");
+        let directory = options.directory.join("disk_errors");
+        settings::make_directory(&directory)?;
+        let options = Options { directory, ..options.clone() };
+        run::prepare(&options, &flash::firmware()?, wanted, 1 << 30)?;
+        let target = self.target(&options, wanted);
+        for part in ["before", "during", "after"] {
+            let failing = if part == "during" { Attached::Failing } else { Attached::Disk };
+            let mut machine = Machine::start_with(&options, [Attached::Disk, failing])?;
+            machine.serve_console()?;
+            run::wait_ready(&mut machine, options.smb_port, &self.signals)?.ok_or("interrupted")?;
+            let limit = Duration::from_secs(200);
+            suite(report, &self.python, "disk_errors", &target, &["--only", part], limit);
+            if part == "during" {
+                report.check("the disk's errors are in the log", || {
+                    let log = machine.console_command("log 100", CONSOLE_LIMIT)?;
+                    contains(&log, &["channel 1", "read", "write", "flush"])
+                });
+            }
+            report.check("nothing has panicked", || quiet(&machine));
+            machine.power_off(POWER_OFF_LIMIT);
+            if part == "before" {
+                disk_errors::write_rules(&options, 1)?;
+            }
+        }
+        let _ = std::fs::remove_dir_all(&options.directory);
+        Ok(())
     }
 
     /// The same disks: everything is still there; a reboot; a disk is pulled.
