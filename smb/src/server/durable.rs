@@ -24,6 +24,9 @@ use crate::wire::oplock_break::level;
 /// STATUS_DUPLICATE_OBJECTID: the GUID names another open, and the request does not say it is a replay.
 const DUPLICATE_OBJECTID: NtStatus = NtStatus(0xC000_022A);
 
+/// Flag of a version 2 handle: it survives a restart of the server.
+const PERSISTENT: u32 = 2;
+
 /// Milliseconds that a handle is kept when the client does not say.
 const DEFAULT_TIME: u32 = 60_000;
 /// Milliseconds that a handle is kept at most.
@@ -92,6 +95,10 @@ impl DurableRequest {
             let mut reader = Reader::new(data);
             let file_id = FileId::parse(&mut reader)?;
             request.reconnect = Some((file_id, Some(reader.array::<16>()?)));
+            if reader.u32()? & PERSISTENT != 0 {
+                // Such a handle was never given.
+                return Err(NtStatus::INVALID_PARAMETER);
+            }
         } else if let Some(data) = first {
             if request.version_2.is_some() {
                 return Err(NtStatus::INVALID_PARAMETER);
