@@ -182,6 +182,8 @@ pub struct Provision {
     pub encryption: Option<Policy>,
     /// One more account, with the same password.
     pub second_user: Option<String>,
+    /// One more share on volume 0, for encrypted sessions only.
+    pub encrypted_share: Option<String>,
 }
 
 /// Sees to it that the configuration in the flash file `path` has what `wanted` says. False when the account has
@@ -219,6 +221,9 @@ pub fn provision(path: &Path, wanted: &Provision) -> Result<bool, String> {
             administrator: false,
             disabled: false,
         });
+    }
+    if let Some(name) = wanted.encrypted_share.as_ref().filter(|name| configuration.share(name).is_none()) {
+        configuration.shares.push(Share { encrypted: true, ..Share::new(name, 0) });
     }
     let count = if wanted.volumes == BlankDisks::Single { 2 } else { 1 };
     for (name, volume) in
@@ -273,6 +278,7 @@ mod tests {
             signing: None,
             encryption: None,
             second_user: None,
+            encrypted_share: None,
         }
     }
 

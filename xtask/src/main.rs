@@ -47,7 +47,8 @@ usage: cargo xtask COMMAND
                        in QEMU driven by real clients; PARTs: style host big-endian image
                        --suite NAME runs one client suite of the image part
   conformance [--only START] [--accept]
-                       smbtorture, each case alone; docs/conformance.md
+                       smbtorture and the tests of client libraries;
+                       docs/conformance.md
   powercut [--cuts N] [--seed S] [--volumes mirror|single]
                        clients at work, the power cut at random instants, and what is
                        there then; what is found is kept in target/nas/powercut-*

@@ -212,6 +212,7 @@ pub fn wanted(
         signing: None,
         encryption: None,
         second_user: None,
+        encrypted_share: None,
     })
 }
 

@@ -146,17 +146,70 @@ fn apt_get(packages: &[&str]) -> Result<(), String> {
 const PYTHON_PACKAGES: [&str; 5] =
     ["smbprotocol==1.17.0", "impacket==0.13.1", "pysmb==1.2.15", "pyspnego==0.12.4", "cryptography==50.0.2"];
 
+/// What the tests that come with client libraries need beside those.
+const PYTHON_SUITE_PACKAGES: [&str; 7] = [
+    "pike-smb2==0.4.6",
+    "attrs==26.1.0",
+    "future==1.0.0",
+    "pycryptodome==4.4.0",
+    "six==1.17.0",
+    "pytest==9.2.0",
+    "pytest-mock==3.17.0",
+];
+
+/// Libraries whose tests are in their source packages only.
+const PYTHON_SOURCES: [&str; 2] = ["smbprotocol", "impacket"];
+
 /// A Python with the client libraries, in `target/python`: made when absent or when the pins changed.
 pub fn python() -> Result<PathBuf, String> {
+    make_python("python", &PYTHON_PACKAGES)
+}
+
+/// A Python with what runs the client libraries' own tests, and where the sources of those are that pip leaves out, a
+/// folder each.
+pub fn python_suites() -> Result<(PathBuf, PathBuf), String> {
+    let packages: Vec<&str> = PYTHON_PACKAGES.into_iter().chain(PYTHON_SUITE_PACKAGES).collect();
+    let python = make_python("python-suites", &packages)?;
+    let sources = crate::settings::root().join("target").join("python-suites").join("sources");
+    for name in PYTHON_SOURCES {
+        let directory = sources.join(name);
+        if directory.is_dir() {
+            continue;
+        }
+        let pin =
+            PYTHON_PACKAGES.into_iter().find(|pin| pin.starts_with(&format!("{name}=="))).unwrap_or(name);
+        let fetched = sources.join(format!("{name}.fetched"));
+        crate::settings::make_directory(&fetched)?;
+        let mut download = Command::new(&python);
+        download.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+        download.args(["--no-binary", ":all:", "--dest"]).arg(&fetched).arg(pin);
+        process::output(&mut download)?;
+        let unpacked = sources.join(format!("{name}.unpacked"));
+        crate::settings::make_directory(&unpacked)?;
+        let archive = std::fs::read_dir(&fetched)
+            .ok()
+            .and_then(|mut entries| entries.next()?.ok())
+            .ok_or_else(|| format!("{}: nothing was fetched", fetched.display()))?;
+        let mut unpack = Command::new("tar");
+        unpack.arg("xf").arg(archive.path()).args(["--strip-components=1", "-C"]).arg(&unpacked);
+        process::output(&mut unpack)?;
+        std::fs::rename(&unpacked, &directory)
+            .map_err(|error| format!("{}: {error}", directory.display()))?;
+    }
+    Ok((python, sources))
+}
+
+/// A Python with `packages`, in the folder `name` of `target`.
+fn make_python(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     require(&[PYTHON])?;
-    let directory = crate::settings::root().join("target").join("python");
+    let directory = crate::settings::root().join("target").join(name);
     let python = directory.join("bin").join("python");
     let stamp = directory.join("installed");
-    let pins = PYTHON_PACKAGES.join("\n");
+    let pins = packages.join("\n");
     if python.exists() && std::fs::read_to_string(&stamp).is_ok_and(|text| text == pins) {
         return Ok(python);
     }
-    eprintln!("installing into {}: {}", directory.display(), PYTHON_PACKAGES.join(" "));
+    eprintln!("installing into {}: {}", directory.display(), packages.join(" "));
     let mut make = Command::new("python3");
     make.args(["-m", "venv", "--clear"]).arg(&directory);
     if process::output(&mut make).is_err() {
@@ -165,7 +218,7 @@ pub fn python() -> Result<PathBuf, String> {
         process::output(&mut make)?;
     }
     let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages);
     process::output(&mut install)?;
     std::fs::write(&stamp, pins).map_err(|error| format!("{}: {error}", stamp.display()))?;
     Ok(python)

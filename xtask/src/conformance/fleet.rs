@@ -43,11 +43,23 @@ impl Member {
             directory: directory.into(),
         };
         let wanted = run::wanted(&options.directory, None, None, "data".into())?;
-        let wanted = Provision { signing: Some(signing), second_user: Some(SECOND_USER.into()), ..wanted };
+        let wanted = Provision {
+            signing: Some(signing),
+            second_user: Some(SECOND_USER.into()),
+            encrypted_share: Some("encrypted".into()),
+            ..wanted
+        };
         run::prepare(&options, &flash::firmware()?, &wanted, 4 << 30)?;
         let mut machine = Machine::start(&options)?;
         run::wait_ready(&mut machine, options.smb_port, signals)?.ok_or("interrupted")?;
         Ok(Self { machine, options, password: wanted.password })
+    }
+
+    /// How `suites.py` is told of it.
+    pub fn suite_arguments(&self) -> [String; 6] {
+        let (port, netbios) = (self.options.smb_port.to_string(), self.options.netbios_port.to_string());
+        let words = ["--port", &port, "--netbios-port", &netbios, "--password", &self.password];
+        words.map(String::from)
     }
 
     /// How clients reach it.

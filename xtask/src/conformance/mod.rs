@@ -3,6 +3,7 @@
 mod fleet;
 mod lists;
 mod outcome;
+mod suites;
 mod torture;
 
 use std::collections::BTreeMap;
@@ -68,7 +69,18 @@ pub fn command(rest: Vec<String>) -> Result<ExitCode, String> {
     let wanted = |name: &str| only.is_empty() || only.iter().any(|only| name.starts_with(only.as_str()));
     let cases = lists::cases()?;
     let names: Vec<String> = cases.iter().map(|case| case.name.clone()).filter(|name| wanted(name)).collect();
-    let results = torture(&names, &directory, &signals, true)?;
+    // The libraries' tests mostly wait, too.
+    let (results, more) = std::thread::scope(|scope| {
+        let chosen = |package: &str| {
+            only.is_empty() || only.iter().any(|only| only.split('.').next() == Some(package))
+        };
+        let (directory, signals) = (&directory, &signals);
+        let more = scope.spawn(move || suites::run(directory, signals, true, &chosen));
+        let results = torture(&names, directory, signals, true);
+        (results, more.join().unwrap_or_else(|_| Err("a thread panicked".into())))
+    });
+    let mut results = results?;
+    results.append(&mut more?);
 
     let must = lists::expected()?;
     let passed = |name: &String| results.get(name).is_none_or(|(outcome, _)| *outcome == Outcome::Passed);
@@ -113,45 +125,55 @@ pub fn command(rest: Vec<String>) -> Result<ExitCode, String> {
 
 /// `docs/conformance.md`.
 fn document(results: &Results, cases: &[lists::Case], reasons: &ByName) -> String {
-    let of = |wanted: Outcome| results.iter().filter(move |(_, (outcome, _))| *outcome == wanted);
     let rival: Vec<&String> =
         cases.iter().filter(|case| case.rival == "success").map(|case| &case.name).collect();
     let mut text = format!(
-        "# Conformance: smbtorture against the image\n\n\
-         Written by `cargo xtask conformance`: every case of smbtorture 4.17 in `tests/conformance/cases.txt`, each alone, {} s\n\
-         at most, against the image in QEMU with signing offered. Linux 6.12 ksmbd passes {} of them on the same board.\n\n\
-         | passed | failed | skipped | unfinished |\n|---|---|---|---|\n| {} | {} | {} | {} |\n",
-        CASE_LIMIT,
+        "# Conformance: test suites of others against the image\n\n\
+         Written by `cargo xtask conformance`: the cases of smbtorture 4.17 in `tests/conformance/cases.txt`, each alone, {CASE_LIMIT} s\n\
+         at most unless `options.txt` says more, and the tests that come with smbprotocol, impacket and pike and need a server,\n\
+         against the image in QEMU with signing offered. Linux 6.12 ksmbd passes {} of smbtorture's cases on the same board.\n\n\
+         | suite | passed | failed | skipped | unfinished |\n|---|---|---|---|---|\n",
         rival.len(),
-        of(Outcome::Passed).count(),
-        of(Outcome::Failed).count(),
-        of(Outcome::Skipped).count(),
-        of(Outcome::Unfinished).count(),
     );
+    let sets: Vec<&str> = ["smb2"].into_iter().chain(suites::PACKAGES).collect();
+    let of = |set: &str, wanted: Outcome| {
+        let start = format!("{set}.");
+        results
+            .iter()
+            .filter(move |(name, (outcome, _))| *outcome == wanted && name.starts_with(&start))
+            .map(|(name, (_, complaint))| (name, complaint))
+            .collect::<Vec<_>>()
+    };
+    const OUTCOMES: [Outcome; 4] = [Outcome::Passed, Outcome::Failed, Outcome::Skipped, Outcome::Unfinished];
+    for set in &sets {
+        let counts = OUTCOMES.map(|outcome| of(set, outcome).len().to_string());
+        text += &format!("| {set} | {} |\n", counts.join(" | "));
+    }
     let passes = |name: &String| results.get(name).is_some_and(|(outcome, _)| *outcome == Outcome::Passed);
     let behind: Vec<&String> = rival.into_iter().filter(|name| !passes(name)).collect();
     text += &format!("\n## Passed by ksmbd and not here: {}\n\n", behind.len());
     for name in &behind {
         text += &format!("- {name}: {}\n", reasons.find(name).unwrap_or("to be looked at"));
     }
-    for outcome in [Outcome::Failed, Outcome::Unfinished, Outcome::Skipped] {
-        text += &format!(
-            "\n## {} cases\n\n| case | why | what smbtorture says |\n|---|---|---|\n",
-            capital(outcome.word())
-        );
-        for (name, (_, complaint)) in of(outcome) {
-            let complaint: String = complaint.replace('|', "/").chars().take(120).collect();
-            text += &format!("| {name} | {} | {complaint} |\n", reasons.find(name).unwrap_or(""));
+    for set in &sets {
+        for outcome in [Outcome::Failed, Outcome::Unfinished, Outcome::Skipped] {
+            let cases = of(set, outcome);
+            if cases.is_empty() {
+                continue;
+            }
+            text += &format!(
+                "\n## {set}: {} cases\n\n| case | why | what it says |\n|---|---|---|\n",
+                outcome.word()
+            );
+            for (name, complaint) in cases {
+                let complaint: String = complaint.replace('|', "/").chars().take(120).collect();
+                text += &format!("| {name} | {} | {complaint} |\n", reasons.find(name).unwrap_or(""));
+            }
         }
     }
     text += "\n## Passed cases\n\n";
-    for (name, _) in of(Outcome::Passed) {
-        text += &format!("- {name}\n");
+    for set in &sets {
+        text.extend(of(set, Outcome::Passed).iter().map(|(name, _)| format!("- {name}\n")));
     }
     text
-}
-
-fn capital(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
