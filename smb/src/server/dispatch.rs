@@ -381,12 +381,10 @@ impl<E: Environment> Server<E> {
         let mut header = request.header;
         header.status = status.0;
         let mut kept = Flags::RELATED | Flags::PRIORITY;
-        if (status == NtStatus::USER_SESSION_DELETED
-            && self.state.lock().find_session(header.session_id).is_some())
+        if status == NtStatus::USER_SESSION_DELETED
             || (command == Some(Command::SessionSetup) && status.is_error())
         {
-            // The session is not on this connection. There is no key, but who signed wants the flag: with these a client
-            // looks at the status alone.
+            // There is no key, but who signed wants the flag: with these a client looks at the status alone.
             kept |= Flags::SIGNED;
         }
         header.flags &= kept;
