@@ -141,6 +141,8 @@ struct Resync {
     /// Blocks that could not be read in the pass so far, in all and in this region.
     unreadable: u32,
     unreadable_here: u32,
+    /// Blocks that could not be read in the pass before.
+    unreadable_before: u32,
 }
 
 /// What the lock guards.
@@ -324,7 +326,7 @@ impl<R: RawMutex> Mirror<R> {
             members: state.members,
             dirty_regions: state.bitmap.count(),
             lacking: (state.lacks.count(), state.resync.total),
-            unreadable: state.resync.unreadable,
+            unreadable: state.resync.unreadable.max(state.resync.unreadable_before),
             repaired: state.repaired,
             scrub: state.scrub.map(|done| (done, span)),
             differences: state.differences,

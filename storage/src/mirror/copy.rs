@@ -11,7 +11,7 @@ use crate::device::{read_bytes, write_bytes};
 use crate::{BlockDevice, Command, DeviceError};
 
 /// What a step reads and writes.
-const COPY: u64 = 256 << 10;
+const COPY: u64 = 512 << 10;
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,8 @@ impl<R: RawMutex> Mirror<R> {
                 let stuck = state.resync.unreadable > 0;
                 let empty = state.lacks.is_empty();
                 if !empty {
-                    state.resync = Resync { total: state.resync.total, ..Resync::default() };
+                    let Resync { total, unreadable, .. } = state.resync;
+                    state.resync = Resync { total, unreadable_before: unreadable, ..Resync::default() };
                 }
                 drop(state);
                 return match (empty, stuck) {

@@ -262,3 +262,211 @@ fn both_disks_write_at_once() {
     assert_eq!(beside, Ok(()));
     assert_eq!(most.load(Ordering::Relaxed), 4);
 }
+
+#[test]
+fn nothing_is_acknowledged_before_the_failure_is_written_down() {
+    for (victim, survivor) in [(1, 0), (0, 1)] {
+        let disks = disks();
+        let mirror = TestMirror::create(devices(&disks), [7; 16], true).unwrap();
+        write(&mirror, 0, 1, 512).unwrap();
+        disks[victim].1.pull(true);
+        disks[survivor].1.set_faults(Faults { flush: 1, ..Faults::default() });
+        assert!(write(&mirror, 0, 2, 512).is_err());
+        assert!(write(&mirror, 0, 3, 512).is_err() && mirror.flush().is_err());
+        disks[survivor].1.set_faults(Faults::default());
+        write(&mirror, 0, 4, 512).unwrap();
+        drop(mirror);
+        disks[victim].1.pull(false);
+        let mirror = assemble(&disks).unwrap();
+        assert_eq!(mirror.status().members[survivor], Member::Good);
+        assert_eq!((read(&mirror, 0), mirror.status().members[victim]), (Ok(4), Member::Resyncing));
+    }
+}
+
+#[test]
+fn a_disk_that_was_replaced_is_not_believed() {
+    let old = disks();
+    let mirror = TestMirror::create(devices(&old), [7; 16], true).unwrap();
+    write(&mirror, 0, 1, 512).unwrap();
+    mirror.fail(1).unwrap();
+    let new = disks();
+    mirror.replace(1, new[1].1.clone(), Some(50)).unwrap();
+    resync(&mirror);
+    write(&mirror, 0, 2, 512).unwrap();
+    mirror.maintain().and_then(|()| mirror.maintain()).unwrap();
+    assert_eq!(mirror.status().dirty_regions, 0);
+    // It comes back into the running array, and at a start.
+    mirror.fail(1).unwrap();
+    assert_eq!(mirror.is_returning(1, &*old[1].1), Ok(false));
+    assert_eq!(mirror.is_returning(1, &*new[1].1), Ok(true));
+    drop(mirror);
+    let [first, stale] = devices(&old);
+    let mirror = TestMirror::assemble([Some(stale.clone()), Some(first.clone())]).unwrap();
+    assert_eq!((mirror.status().members, mirror.index_of(&stale)), ([Member::Good, Member::Failed], None));
+    assert_eq!(read(&mirror, 0), Ok(2));
+    drop(mirror);
+    // Had it been used meanwhile, somebody would have to choose.
+    drop(TestMirror::assemble([Some(stale.clone()), None]).unwrap());
+    assert!(matches!(
+        TestMirror::assemble([Some(stale.clone()), Some(first.clone())]),
+        Err(MirrorError::SplitBrain)
+    ));
+    let mirror = TestMirror::choose(stale, 51).unwrap();
+    assert_eq!((read(&mirror, 0), mirror.status().members), (Ok(1), [Member::Failed, Member::Good]));
+    assert!(matches!(mirror.replace(0, first.clone(), None), Err(MirrorError::SplitBrain)));
+    mirror.replace(0, first, Some(52)).unwrap();
+    resync(&mirror);
+    assert!(equal(&mirror, &old));
+}
+
+#[test]
+fn a_disk_that_does_not_know_that_it_failed_is_not_believed() {
+    let disks = disks();
+    drop(TestMirror::create(devices(&disks), [7; 16], true).unwrap());
+    let [one, two] = devices(&disks);
+    // The first goes on alone; the second starts as a pair with a copy of the first from before.
+    let copy: Arc<dyn BlockDevice> = Arc::new(disks[0].0.duplicate());
+    drop(TestMirror::assemble([Some(one.clone()), None]).unwrap());
+    for _ in 0..3 {
+        drop(TestMirror::assemble([Some(copy.clone()), Some(two.clone())]).unwrap());
+    }
+    assert!(matches!(TestMirror::assemble([Some(one), Some(two.clone())]), Err(MirrorError::SplitBrain)));
+    // And two disks in the same place are no pair.
+    let twin: Arc<dyn BlockDevice> = Arc::new(disks[1].0.duplicate());
+    assert!(matches!(TestMirror::assemble([Some(twin), Some(two)]), Err(MirrorError::Strangers)));
+}
+
+#[test]
+fn a_write_that_fails_on_both_leaves_one_that_counts() {
+    let disks = disks();
+    let mirror = TestMirror::create(devices(&disks), [7; 16], true).unwrap();
+    write(&mirror, 0, 1, 512).unwrap();
+    // It got through to the second before that failed.
+    disks.iter().for_each(|disk| disk.1.set_faults(Faults { write: 1, ..Faults::default() }));
+    disks[1].0.poke(mirror.place.first(), &[2; 512]);
+    assert!(write(&mirror, 0, 2, 512).is_err());
+    disks.iter().for_each(|disk| disk.1.set_faults(Faults::default()));
+    for _ in 0..4 {
+        assert_eq!(read(&mirror, 0), Ok(1));
+    }
+    resync(&mirror);
+    assert!(equal(&mirror, &disks));
+    assert_eq!(mirror.status().members, [Member::Good; 2]);
+}
+
+#[test]
+fn what_cannot_be_copied_is_tried_again() {
+    let disks = disks();
+    let mirror = TestMirror::create(devices(&disks), [7; 16], true).unwrap();
+    write(&mirror, 3 << 20, 9, 1 << 20).unwrap();
+    mirror.fail(1).unwrap();
+    let fresh = self::disks();
+    mirror.replace(1, fresh[1].1.clone(), Some(99)).unwrap();
+    disks[0].1.spoil((mirror.place.first() + (3 << 20)) / 512 + 7);
+    while mirror.resync().unwrap() == Step::More {}
+    let status = mirror.status();
+    assert_eq!((status.members[1], status.lacking.0, status.unreadable), (Member::Resyncing, 1, 1));
+    // A place that neither has is an error, not zeros; beside it all is there.
+    let mut block = [0; 512];
+    let first = (mirror.place.first() + (3 << 20)) / 512;
+    assert_eq!(mirror.read(first + 7, &mut [&mut block]), Err(DeviceError::Medium));
+    assert_eq!(mirror.read(first + 8, &mut [&mut block]), Ok(()));
+    mirror.write(first + 7, &[&[5; 512]]).unwrap();
+    resync(&mirror);
+    assert!(equal(&mirror, &[disks[0].clone(), fresh[1].clone()]));
+}
+
+/// A disk whose writes wait while it is shut.
+struct Gate {
+    disk: Arc<FaultyDisk>,
+    shut: std::sync::Mutex<bool>,
+    changed: std::sync::Condvar,
+    waiting: AtomicU32,
+}
+
+impl Gate {
+    fn set(&self, shut: bool) {
+        *self.shut.lock().unwrap() = shut;
+        self.changed.notify_all();
+    }
+}
+
+impl BlockDevice for Gate {
+    fn blocks(&self) -> u64 {
+        self.disk.blocks()
+    }
+
+    fn block_size(&self) -> u32 {
+        self.disk.block_size()
+    }
+
+    fn execute(&self, command: Command<'_, '_>, meanwhile: &mut dyn FnMut()) -> Result<(), DeviceError> {
+        // Records pass: they are in the first MiBs.
+        if let Command::Write { block, .. } = &command
+            && *block > 4 << 11
+        {
+            let mut shut = self.shut.lock().unwrap();
+            self.waiting.fetch_add(u32::from(*shut), Ordering::SeqCst);
+            while *shut {
+                shut = self.changed.wait(shut).unwrap();
+            }
+        }
+        self.disk.execute(command, meanwhile)
+    }
+}
+
+#[test]
+fn a_write_that_began_before_a_disk_came_back_is_copied_too() {
+    let disks = disks();
+    let gate = Arc::new(Gate {
+        disk: disks[0].1.clone(),
+        shut: std::sync::Mutex::new(false),
+        changed: std::sync::Condvar::new(),
+        waiting: AtomicU32::new(0),
+    });
+    let mirror = TestMirror::create([gate.clone(), disks[1].1.clone()], [7; 16], true).unwrap();
+    let mirror = Arc::new(mirror);
+    mirror.fail(1).unwrap();
+    write(&mirror, 5 << 20, 1, 65536).unwrap();
+    gate.set(true);
+    let writer = mirror.clone();
+    let writing = std::thread::spawn(move || write(&writer, 5 << 20, 2, 65536));
+    while gate.waiting.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    // The write goes to the first disk only, and has not arrived there.
+    mirror.replace(1, disks[1].1.clone(), None).unwrap();
+    let copier = mirror.clone();
+    let copying = std::thread::spawn(move || resync(&copier));
+    for _ in 0..1000 {
+        std::thread::yield_now();
+    }
+    gate.set(false);
+    writing.join().unwrap().unwrap();
+    copying.join().unwrap();
+    assert_eq!(mirror.status().members, [Member::Good; 2]);
+    assert!(equal(&mirror, &disks));
+    assert_eq!(read(&mirror, 5 << 20), Ok(2));
+}
+
+#[test]
+fn a_write_in_progress_keeps_its_bit() {
+    let disks = disks();
+    let mirror = TestMirror::create(devices(&disks), [7; 16], true).unwrap();
+    let block = mirror.place.first() / 512;
+    let mut bits = 0;
+    mirror
+        .execute(Command::Write { block, buffers: &[&[1; 512]] }, &mut || {
+            for _ in 0..3 {
+                mirror.maintain().unwrap();
+            }
+            bits = mirror.status().dirty_regions;
+        })
+        .unwrap();
+    assert_eq!(bits, 1);
+    mirror.maintain().and_then(|()| mirror.maintain()).unwrap();
+    assert_eq!(mirror.status().dirty_regions, 0);
+    // A stream has regions marked ahead of it.
+    (0..3).for_each(|region| write(&mirror, region << 20, 1, 4096).unwrap());
+    assert!(mirror.status().dirty_regions > 10);
+}
