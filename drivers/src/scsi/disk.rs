@@ -126,6 +126,8 @@ pub enum DiskError {
     Gone,
     /// Another disk, or another capacity, than when it was attached.
     Changed,
+    /// The disk started anew, or came back, with writes in its cache: some may be lost.
+    Restarted,
     /// Blocks beyond the disk's end.
     OutOfRange,
     /// Not a disk, or a command or block size that is not supported.
@@ -148,6 +150,7 @@ impl core::fmt::Display for DiskError {
             DiskError::TimedOut => write!(formatter, "no answer in time"),
             DiskError::Gone => write!(formatter, "no disk answers"),
             DiskError::Changed => write!(formatter, "another disk than before"),
+            DiskError::Restarted => write!(formatter, "started anew with writes in its cache"),
             DiskError::OutOfRange => write!(formatter, "beyond the end of the disk"),
             DiskError::Unsupported => write!(formatter, "not supported"),
             DiskError::Protocol => write!(formatter, "no sensible answer"),
@@ -277,8 +280,24 @@ pub struct Disk<T> {
     depth: AtomicU32,
     /// Commands since that number changed.
     calm: AtomicU32,
-    /// Something happened to the disk: before the next command it has to prove that it is still the same.
-    doubt: AtomicBool,
+    doubt: Doubt,
+    /// Something was written since the last flush began.
+    unflushed: AtomicBool,
+}
+
+/// What happened to a disk that its user has to know of.
+#[derive(Debug, Default)]
+struct Doubt {
+    /// Before the next command the disk has to prove that it is still the same.
+    raised: AtomicBool,
+    /// The disk started anew: what its write cache held may be lost.
+    restarted: AtomicBool,
+}
+
+impl Doubt {
+    fn raise(&self) {
+        self.raised.store(true, Ordering::Release);
+    }
 }
 
 impl<T: Transport> Disk<T> {
@@ -296,13 +315,14 @@ impl<T: Transport> Disk<T> {
             in_flight: AtomicU32::new(0),
             depth: AtomicU32::new(MAXIMUM_DEPTH),
             calm: AtomicU32::new(0),
-            doubt: AtomicBool::new(false),
+            doubt: Doubt::default(),
+            unflushed: AtomicBool::new(false),
         };
         disk.simple(&[TEST_UNIT_READY, 0, 0, 0, 0, 0], &mut [])?;
         (disk.blocks, disk.block_size) = disk.capacity()?;
         disk.write_cache = disk.mode_bit(CACHING_PAGE, WRITE_CACHE_ENABLED);
         disk.reallocates = disk.mode_bit(ERROR_RECOVERY_PAGE, WRITE_REALLOCATION_ENABLED);
-        disk.doubt.store(false, Ordering::Relaxed);
+        disk.doubt = Doubt::default();
         Ok(disk)
     }
 
@@ -356,6 +376,7 @@ impl<T: Transport> Disk<T> {
 
     /// Writes blocks from `block` on out of `buffers`; as [`read`](Self::read).
     pub fn write(&self, block: u64, buffers: &[&[u8]], meanwhile: &mut dyn FnMut()) -> Result<(), DiskError> {
+        self.unflushed.store(true, Ordering::Relaxed);
         let mut meanwhile = Some(meanwhile);
         let total = self.check(block, buffers.iter().map(|piece| piece.len() as u64).sum());
         let result = total.and_then(|total| {
@@ -410,12 +431,19 @@ impl<T: Transport> Disk<T> {
     pub fn flush(&self, meanwhile: &mut dyn FnMut()) -> Result<(), DiskError> {
         let descriptor = [SYNCHRONIZE_CACHE_10, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let mut meanwhile = Some(meanwhile);
+        let unflushed = self.unflushed.swap(false, Ordering::Relaxed);
         let result = self.run(&descriptor, &mut Data::None, TIMEOUT_FLUSH, &mut meanwhile);
         run_now(&mut meanwhile);
+        let restarted = self.doubt.restarted.swap(false, Ordering::AcqRel) && self.write_cache;
         match result {
+            Ok(_) if restarted && unflushed => Err(DiskError::Restarted),
             // A disk without a cache need not know the command.
-            Err(DiskError::Unsupported) => Ok(()),
-            other => other.map(|_| ()),
+            Ok(_) | Err(DiskError::Unsupported) => Ok(()),
+            Err(error) => {
+                self.unflushed.fetch_or(unflushed, Ordering::Relaxed);
+                self.doubt.restarted.fetch_or(restarted, Ordering::AcqRel);
+                Err(error)
+            }
         }
     }
 
@@ -528,7 +556,7 @@ impl<T: Transport> Disk<T> {
     ) -> Result<u32, DiskError> {
         let mut patience = Patience::new();
         loop {
-            if self.block_size != 0 && self.doubt.load(Ordering::Acquire) {
+            if self.block_size != 0 && self.doubt.raised.load(Ordering::Acquire) {
                 self.prove()?;
             }
             if let Some(moved) = self.attempt(descriptor, data, timeout, &mut patience, meanwhile)? {
@@ -613,7 +641,7 @@ impl<T: Transport> Disk<T> {
     /// Checks that the disk is the one that was attached.
     fn prove(&self) -> Result<(), DiskError> {
         // First of all, so that what happens meanwhile raises new doubt.
-        self.doubt.store(false, Ordering::Release);
+        self.doubt.raised.store(false, Ordering::Release);
         let proof = inquire(&self.transport, self.target).and_then(|identity| {
             let capacity = self.capacity()?;
             if identity == self.identity && capacity == (self.blocks, self.block_size) {
@@ -623,7 +651,7 @@ impl<T: Transport> Disk<T> {
             }
         });
         if proof.is_err() {
-            self.doubt.store(true, Ordering::Release);
+            self.doubt.raise();
         }
         proof
     }
@@ -683,7 +711,7 @@ impl<T: Transport> Disk<T> {
 }
 
 /// Decides about an outcome, and spends patience.
-fn judge(outcome: Outcome, length: u64, patience: &mut Patience, doubt: &AtomicBool) -> Verdict {
+fn judge(outcome: Outcome, length: u64, patience: &mut Patience, doubt: &Doubt) -> Verdict {
     match outcome {
         Outcome::Status { status: status::GOOD, transferred, .. } => Verdict::Done(transferred),
         Outcome::Status { status: status::CHECK_CONDITION, transferred, sense: Some(sense) } => {
@@ -698,11 +726,11 @@ fn judge(outcome: Outcome, length: u64, patience: &mut Patience, doubt: &AtomicB
         }
         Outcome::Status { .. } | Outcome::Overrun => Verdict::Failed(DiskError::Protocol),
         Outcome::SelectionTimeOut => {
-            doubt.store(true, Ordering::Release);
+            doubt.raise();
             spend(&mut patience.selection, Verdict::AgainAfter(20), DiskError::Gone)
         }
         Outcome::TimedOut => {
-            doubt.store(true, Ordering::Release);
+            doubt.raise();
             patience.exclusive = true;
             spend(&mut patience.timed_out, Verdict::Again, DiskError::TimedOut)
         }
@@ -711,12 +739,12 @@ fn judge(outcome: Outcome, length: u64, patience: &mut Patience, doubt: &AtomicB
             spend(&mut patience.aborted, Verdict::Again, DiskError::Protocol)
         }
         Outcome::BusReset => {
-            doubt.store(true, Ordering::Release);
+            doubt.raise();
             patience.exclusive = true;
             spend(&mut patience.bus_reset, Verdict::AgainAfter(100), DiskError::Protocol)
         }
         Outcome::Disconnected => {
-            doubt.store(true, Ordering::Release);
+            doubt.raise();
             spend(&mut patience.disconnected, Verdict::AgainAfter(100), DiskError::Gone)
         }
     }
@@ -727,18 +755,22 @@ fn judge_sense(
     transferred: u32,
     length: u64,
     patience: &mut Patience,
-    doubt: &AtomicBool,
+    doubt: &Doubt,
 ) -> Verdict {
     match (sense.key(), sense.additional()) {
         (SenseKey::NoSense | SenseKey::RecoveredError, _) if u64::from(transferred) == length => {
             Verdict::Done(transferred)
         }
-        (SenseKey::UnitAttention, _) => {
-            doubt.store(true, Ordering::Release);
+        (SenseKey::UnitAttention, what) => {
+            // Power on, and a reset of the disk's own; a reset of the bus leaves the cache alone (SAM-4, 6.3).
+            if matches!(what, (0x29, 0x00 | 0x01 | 0x04)) {
+                doubt.restarted.store(true, Ordering::Release);
+            }
+            doubt.raise();
             spend(&mut patience.unit_attention, Verdict::Again, DiskError::Protocol)
         }
         (SenseKey::NotReady, (0x3A, _)) => {
-            doubt.store(true, Ordering::Release);
+            doubt.raise();
             Verdict::Failed(DiskError::NoMedium)
         }
         (SenseKey::NotReady, (0x04, 0x02)) if !patience.started => {
@@ -818,7 +850,7 @@ fn inquiry<T: Transport>(
     let descriptor = [INQUIRY, page[0], page[1], 0, answer.len() as u8, 0];
     let mut patience = Patience::new();
     // INQUIRY itself reports no unit attention: there is nobody to tell of a doubt.
-    let doubt = AtomicBool::new(false);
+    let doubt = Doubt::default();
     loop {
         let length = answer.len() as u64;
         let mut pieces = [&mut *answer];

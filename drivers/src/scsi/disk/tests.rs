@@ -331,3 +331,29 @@ fn nothing_at_a_target_is_gone() {
     let channel = channel();
     assert_eq!(Disk::attach(&channel, 3).err(), Some(DiskError::Gone));
 }
+
+#[test]
+fn a_disk_that_started_anew_says_that_its_cache_is_gone() {
+    let channel = channel();
+    let disk = Disk::attach(&channel, 2).unwrap();
+    let write = |block| disk.write(block, &[&[7; 512]], &mut || ()).unwrap();
+    let flush = || disk.flush(&mut || ());
+    let attention = |qualifier| {
+        channel.chip.with_disk(2, |disk| disk.unit_attention = Some((0x29, qualifier)));
+    };
+    write(5);
+    assert_eq!(flush(), Ok(()));
+    // Nothing was in the cache, or the bus alone was reset.
+    attention(0);
+    assert_eq!(flush(), Ok(()));
+    write(6);
+    attention(2);
+    assert_eq!(flush(), Ok(()));
+    write(7);
+    attention(1);
+    write(8);
+    assert_eq!(flush(), Err(DiskError::Restarted));
+    // It was said once; what was written is written again by who knows.
+    write(7);
+    assert_eq!(flush(), Ok(()));
+}
