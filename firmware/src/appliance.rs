@@ -338,6 +338,7 @@ impl<B: Board> Appliance<B> {
                 log::info!("channel {channel}: a disk is there");
                 self.change_volumes(|volumes, surroundings| volumes.attach(channel, disk, surroundings));
             }
+            self.volumes.tend_array(|channel| self.board.disk_is_gone(channel));
         }
     }
 

@@ -15,7 +15,12 @@ use crate::scheduler::{self, RawMutex};
 use crate::volumes::{Surroundings, Volumes, format_error, options};
 
 /// How long a copy rests after a step while clients are at work, in microseconds.
-const REST: u64 = 20_000;
+const REST: u64 = 10_000;
+/// A disk that failed but is there may have been disturbed once: it is tried again after so many microseconds.
+const SECOND_CHANCE: u64 = 20_000_000;
+/// At most so often in a life of the appliance.
+const SECOND_CHANCES: u32 = 3;
+
 /// When what could not be copied is tried again, in microseconds.
 const RETRY: u64 = 30_000_000;
 
@@ -32,6 +37,15 @@ pub(crate) enum Array {
     },
     /// Disks belong to an array that is not in use, and why.
     Refused(MirrorError),
+}
+
+/// Second chances of disks that have failed.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Chances {
+    /// The channel of a disk that somebody took out.
+    taken_out: Option<usize>,
+    used: u32,
+    due: Option<u64>,
 }
 
 type Outcome<T = ()> = Result<T, String>;
@@ -192,6 +206,7 @@ impl Volumes {
         let Some(index) = mirror.status().members.iter().position(|&member| member == Member::Failed) else {
             return false;
         };
+        self.chances.set(Chances { taken_out: None, ..self.chances.get() });
         if self.place_of(channel).is_some_and(|place| place == index) {
             self.set_place(index, None);
         }
@@ -218,6 +233,44 @@ impl Volumes {
                 false
             }
         }
+    }
+
+    /// Gives a disk a second chance that has failed, is still there, and was not taken out by somebody: its bus may have
+    /// been disturbed, or its power. Called now and then.
+    pub fn tend_array(&self, gone: impl Fn(usize) -> bool) {
+        let _changing = self.changing.lock();
+        let Some(mirror) = self.mirror() else { return };
+        let failed = mirror.status().members.iter().position(|&member| member == Member::Failed);
+        let mut chances = self.chances.get();
+        let Some(index) = failed else {
+            chances.due = None;
+            return self.chances.set(chances);
+        };
+        let places = match &*self.array.borrow() {
+            Array::Running { places, .. } => *places,
+            _ => return,
+        };
+        let channel = places.get(index).copied().flatten().filter(|&channel| !gone(channel));
+        let Some((channel, disk)) = channel.and_then(|channel| Some((channel, self.device(channel)?))) else {
+            return;
+        };
+        if chances.taken_out == Some(channel) || chances.used >= SECOND_CHANCES {
+            return;
+        }
+        let now = scheduler::now();
+        let due = *chances.due.get_or_insert(now + SECOND_CHANCE);
+        if now >= due {
+            chances.due = None;
+            chances.used += 1;
+            match mirror.replace(index, disk, None) {
+                Ok(()) => {
+                    log::info!("channel {channel}: the array's disk {index} has a second chance");
+                    self.array_work.signal();
+                }
+                Err(why) => log::error!("channel {channel}: {why}"),
+            }
+        }
+        self.chances.set(chances);
     }
 
     /// Lets go of everything and looks at all disks again.
@@ -376,6 +429,7 @@ impl Volumes {
             return self.mount_array(surroundings);
         };
         let index = self.failed_place(channel)?;
+        self.chances.set(Chances::default());
         if mirror.is_returning(index, &*disk) == Ok(true) {
             mirror.replace(index, disk, None).map_err(refused)?;
         } else {
@@ -395,7 +449,9 @@ impl Volumes {
         mirror.fail(index).map_err(|why| match why {
             MirrorError::Incomplete => String::from("the other disk is not good"),
             why => why.to_string(),
-        })
+        })?;
+        self.chances.set(Chances { taken_out: Some(channel), ..self.chances.get() });
+        Ok(())
     }
 
     fn choose(&self, channel: usize, surroundings: &Surroundings<'_>) -> Outcome {

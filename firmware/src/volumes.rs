@@ -17,7 +17,7 @@ use storage::format::{FormatError, Kind, Options};
 use storage::partition::Layout;
 use storage::{BlockDevice, Cache, Volume};
 
-use crate::array::Array;
+use crate::array::{Array, Chances};
 use crate::board::Disk;
 use crate::clock::{Clock, VolumeClock};
 use crate::entropy::EntropyPool;
@@ -76,6 +76,7 @@ pub struct Volumes {
     pub(crate) array: RefCell<Array>,
     /// The array has something to do in the background.
     pub(crate) array_work: Event,
+    pub(crate) chances: Cell<Chances>,
     /// The array could not be kept in order.
     array_failing: Cell<bool>,
     /// Held by who changes which disks and volumes there are.
@@ -99,6 +100,7 @@ impl Volumes {
             slots: RefCell::new(slots),
             array: RefCell::new(Array::None),
             array_work: Event::new(),
+            chances: Cell::default(),
             array_failing: Cell::new(false),
             changing: Mutex::new(()),
         }

@@ -138,6 +138,11 @@ impl RamDisk {
         }
     }
 
+    /// Fills a block with a byte behind everybody's back.
+    pub fn poke_block(&self, block: u64, value: u8) {
+        self.memory.poke(block * u64::from(BLOCK), &[value; BLOCK as usize]);
+    }
+
     /// Commands executed.
     pub fn commands(&self) -> u64 {
         self.state().commands

@@ -116,3 +116,212 @@ fn either_disk_may_go_and_come_back_under_load() {
     });
     assert_equal(&simulation.disks);
 }
+
+/// Types a command and, after it asks, `yes`.
+fn confirmed(simulation: &'static Simulation, line: &str) -> String {
+    let asked = console(simulation, line);
+    assert!(asked.contains("Type yes"), "{line}: {asked}");
+    console(simulation, "yes")
+}
+
+/// A machine of small disks.
+fn small(options: Options) -> Options {
+    Options { disk_blocks: 64 * 1024, ..options }
+}
+
+/// Runs one client's `body` to its end and switches off.
+fn alone(simulation: &'static Simulation, body: impl FnOnce(&Client) + 'static) {
+    simulation.client(0, body);
+    simulation.run_until_clients_end_then_power_off();
+}
+
+/// The next power-on of a machine, with these disks.
+fn next(options: Options, before: &Simulation, disks: [RamDisk; 2]) -> &'static Simulation {
+    Box::leak(Box::new(Simulation::with_disks(options, disks.into(), before.flash.clone())))
+}
+
+fn put(client: &Client, name: &str, value: u8) {
+    let mut smb = client.mount(SHARES[0]).unwrap();
+    let handle = smb.create_file(name).unwrap();
+    smb.write(handle, 0, &[value; 50_000]).unwrap();
+    smb.flush(handle).unwrap();
+    smb.close(handle).unwrap();
+}
+
+fn get(client: &Client, share: &str, name: &str) -> Option<u8> {
+    let mut smb = client.mount(share).unwrap();
+    let handle = smb.open_file(name).ok()?;
+    let back = smb.read(handle, 0, 50_000).unwrap();
+    smb.close(handle).unwrap();
+    assert!(back.len() == 50_000 && back.iter().all(|&byte| byte == back[0]));
+    Some(back[0])
+}
+
+fn blank(options: Options, seed: u64) -> RamDisk {
+    RamDisk::new(options.disk_blocks + 3000, DiskFaults::default(), Random::new(seed))
+}
+
+#[test]
+fn a_disk_is_replaced_by_a_blank_one_and_by_a_used_one_after_a_question() {
+    let options = small(Options::mirror(21));
+    let first = machine(options);
+    alone(first, |client| put(client, "kept", 1));
+    let used = machine(small(Options::new(22)));
+    alone(used, |client| put(client, "of another", 9));
+    let [one, two] = [first.disks[0].clone(), first.disks[1].clone()];
+    assert_equal(&first.disks);
+
+    // A dead twin at the start, a larger blank disk in its place: taken by itself.
+    let fresh = blank(options, 1);
+    let second = next(options, first, [one.clone(), fresh.clone()]);
+    let share = one.clone();
+    alone(second, move |client| {
+        assert_eq!(get(client, SHARES[0], "kept"), Some(1));
+        wait_for(second, "array: good");
+        put(client, "later", 2);
+    });
+    assert_equal(&[share, fresh.clone()]);
+
+    // The disk that was replaced comes back: it is not believed, nor overwritten.
+    let third = next(options, second, [one.clone(), two.clone()]);
+    alone(third, |client| {
+        assert_eq!(get(client, SHARES[0], "later"), Some(2));
+        let shown = console(third, "array");
+        assert!(shown.contains("degraded") && shown.contains("missing"), "{shown}");
+        assert!(console(third, "disks").contains("of an array"));
+    });
+
+    // A disk with files of its own is left alone until somebody says otherwise.
+    let foreign = used.disks[0].clone();
+    let fourth = next(options, third, [one.clone(), foreign.clone()]);
+    let pair = [one.clone(), foreign];
+    alone(fourth, move |client| {
+        assert!(console(fourth, "array").contains("degraded"));
+        let listed = console(fourth, "disks");
+        assert!(listed.contains("online"), "{listed}");
+        let done = confirmed(fourth, "array add 1");
+        assert!(done.contains("brought up to date"), "{done}");
+        wait_for(fourth, "array: good");
+        assert_eq!(get(client, SHARES[0], "later"), Some(2));
+    });
+    assert_equal(&pair);
+}
+
+#[test]
+fn disks_that_went_separate_ways_are_refused_until_somebody_chooses() {
+    let options = small(Options::mirror(23));
+    let first = machine(options);
+    alone(first, |client| put(client, "common", 1));
+    let [one, two] = [first.disks[0].clone(), first.disks[1].clone()];
+    let absent = || {
+        let disk = blank(Options::mirror(0), 9);
+        disk.set_gone(true);
+        disk
+    };
+    let only_one = next(options, first, [one.clone(), absent()]);
+    alone(only_one, |client| put(client, "by one", 2));
+    let only_two = next(options, first, [absent(), two.clone()]);
+    alone(only_two, |client| put(client, "by two", 3));
+
+    let both = next(options, first, [one.clone(), two.clone()]);
+    let pair = [one, two];
+    alone(both, move |client| {
+        assert!(client.mount(SHARES[0]).is_err());
+        let shown = console(both, "array");
+        assert!(shown.contains("each disk was used without the other"), "{shown}");
+        // Nothing but a choice changes that.
+        confirmed(both, "array add 1");
+        assert!(client.mount(SHARES[0]).is_err());
+        let done = confirmed(both, "array choose 1");
+        assert!(done.contains("goes on with disk 1"), "{done}");
+        assert_eq!(get(client, SHARES[0], "by two"), Some(3));
+        assert_eq!(get(client, SHARES[0], "by one"), None);
+        // The other's files can still be saved.
+        console(both, "share add saved 1");
+        assert_eq!(get(client, "saved", "by one"), Some(2));
+        let done = confirmed(both, "array add 0");
+        assert!(done.contains("brought up to date"), "{done}");
+        wait_for(both, "array: good");
+        assert_eq!(get(client, SHARES[0], "by two"), Some(3));
+    });
+    assert_equal(&pair);
+}
+
+#[test]
+fn a_single_disk_grows_into_a_mirror_and_a_mirror_is_split() {
+    let options = small(Options::new(24));
+    let simulation = machine(options);
+    let disks = simulation.disks.clone();
+    alone(simulation, move |client| {
+        put(client, "kept", 4);
+        let done = confirmed(simulation, "array add 1");
+        assert!(done.contains("brought up to date"), "{done}");
+        wait_for(simulation, "array: good");
+        assert_eq!(get(client, SHARES[0], "kept"), Some(4));
+        assert!(client.mount(SHARES[1]).is_err());
+        // Compared, with a difference that nobody has written.
+        simulation.disks[1].poke_block(30_000, 77);
+        console(simulation, "array scrub");
+        wait_for(simulation, "1 blocks differed");
+        let done = confirmed(simulation, "array fail 0");
+        assert!(done.contains("out of the array"), "{done}");
+        put(client, "by one alone", 5);
+        // Somebody took it out: it does not come back by itself.
+        scheduler::sleep(60_000_000);
+        assert!(console(simulation, "array").contains("failed"));
+        assert!(console(simulation, "array fail 1").contains("Type yes"));
+        assert!(console(simulation, "yes").contains("Not done"));
+        console(simulation, "array add 0");
+        wait_for(simulation, "array: good");
+        let done = confirmed(simulation, "array split");
+        assert!(done.contains("no array"), "{done}");
+        for share in SHARES {
+            assert_eq!(get(client, share, "by one alone"), Some(5));
+        }
+        // And together again, empty.
+        let done = confirmed(simulation, "array create");
+        assert!(done.contains("is there"), "{done}");
+        wait_for(simulation, "array: good");
+        assert_eq!(get(client, SHARES[0], "kept"), None);
+        put(client, "new", 6);
+    });
+    assert_equal(&disks);
+}
+
+#[test]
+fn unreadable_places_and_failed_writes_of_one_disk_do_not_reach_clients() {
+    let options = small(Options::mirror(25));
+    let simulation = machine(options);
+    under_load(simulation, move || {
+        simulation.disks[0].set_faults(DiskFaults { read_errors_one_in: 3, ..DiskFaults::default() });
+        scheduler::sleep(3_000_000);
+        simulation.disks[0].set_faults(DiskFaults::default());
+        assert!(console(simulation, "array").contains("array: good"));
+        // A disk that fails writes is out, and has a second chance.
+        simulation.disks[1].set_faults(DiskFaults { write_errors_one_in: 5, ..DiskFaults::default() });
+        wait_for(simulation, "degraded");
+        simulation.disks[1].set_faults(DiskFaults::default());
+        wait_for(simulation, "array: good");
+    });
+    assert_equal(&simulation.disks);
+}
+
+#[test]
+fn both_disks_gone_and_back_is_only_a_pause() {
+    let options = small(Options::mirror(26));
+    let simulation = machine(options);
+    alone(simulation, move |client| {
+        put(client, "before", 7);
+        scheduler::sleep(10_000_000);
+        simulation.disks.iter().for_each(|disk| disk.set_gone(true));
+        let mut smb = client.mount(SHARES[0]).unwrap();
+        let outcome = smb.create_file("while away").and_then(|handle| smb.flush(handle));
+        assert!(outcome.is_err());
+        scheduler::sleep(10_000_000);
+        simulation.disks.iter().for_each(|disk| disk.set_gone(false));
+        wait_for(simulation, "array: good");
+        assert_eq!(get(client, SHARES[0], "before"), Some(7));
+        put(client, "after", 8);
+    });
+    assert_equal(&simulation.disks);
+}
