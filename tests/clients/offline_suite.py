@@ -116,7 +116,7 @@ def kept(work):
 
 @test(limit=300)
 def exfat_disk_passes_fsck(options, work):
-    image = extracted(f"{options.directory}/disk0.img", work)
+    image = extracted(f"{options.directory}/{options.image}", work)
     output, code = run("fsck.exfat", "-n", image)
     expect(code == 0 and "clean" in output, output)
     volume = ExFat(image)
@@ -131,7 +131,7 @@ def exfat_disk_passes_fsck(options, work):
 
 @test(limit=300)
 def exfat_disk_has_the_tree(options, work):
-    found = ExFat(extracted(f"{options.directory}/disk0.img", work)).hashes()
+    found = ExFat(extracted(f"{options.directory}/{options.image}", work)).hashes()
     difference_found = difference({path: value for path, value in found.items() if path.split("/")[0] == "kept"}, kept(work))
     expect(not difference_found, difference_found)
 

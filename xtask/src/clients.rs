@@ -25,6 +25,8 @@ pub struct Target {
     pub files: u32,
     /// Folders of the tree.
     pub folders: u32,
+    /// Another share, or the same.
+    pub share2: String,
     /// Everything, at full size.
     pub full: bool,
 }
@@ -51,7 +53,7 @@ pub fn suite(
     ] {
         command.arg(option).arg(value.to_string());
     }
-    command.arg("--password").arg(&target.password);
+    command.arg("--password").arg(&target.password).arg("--share2").arg(&target.share2);
     if target.full {
         command.arg("--full");
     }

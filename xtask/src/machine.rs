@@ -127,7 +127,7 @@ fn command(options: &Options, channels: [Attached; 2], qmp: &Path) -> Command {
             }
             Attached::Nothing => continue,
         }
-        add("-device", format!("scsi-hd,bus=scsi{channel}.0,scsi-id=0,drive=d{channel}"));
+        add("-device", format!("scsi-hd,id=disk{channel},bus=scsi{channel}.0,scsi-id=0,drive=d{channel}"));
     }
     let (smb, netbios, smb2) = (options.smb_port, options.netbios_port, options.smb_port2);
     let first = format!("hostfwd=tcp:127.0.0.1:{smb}-:445,hostfwd=tcp:127.0.0.1:{netbios}-:139");
@@ -480,7 +480,7 @@ mod tests {
             "-bios /tmp/a,b/flash.img",
             "mem-path=/tmp/a,,b/flash.img,share=on",
             "lsi53c895a,id=scsi0",
-            "scsi-hd,bus=scsi1.0,scsi-id=0,drive=d1",
+            "scsi-hd,id=disk1,bus=scsi1.0,scsi-id=0,drive=d1",
             "hostfwd=tcp:127.0.0.1:4450-:445,hostfwd=tcp:127.0.0.1:1390-:139",
             "hostfwd=tcp:127.0.0.1:4451-:445",
             "i82559er,romfile=,netdev=n1",

@@ -12,6 +12,7 @@ mod elf;
 mod flash;
 mod image;
 mod machine;
+mod mirror;
 mod negotiate;
 mod outside;
 mod power_cut;

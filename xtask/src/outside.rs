@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::flash::{self, Provision};
 use crate::machine::{Attached, Machine, Options};
 use crate::report::Report;
 use crate::run::{self, Signals};
-use crate::{conformance, disk_errors, negotiate, power_cut, process, settings, tools};
+use crate::{conformance, disk_errors, mirror, negotiate, power_cut, process, settings, tools};
 
 /// From QEMU's start to the first answer: the promise.
 const BOOT_LIMIT: Duration = Duration::from_secs(3);
@@ -45,20 +45,14 @@ pub fn run(report: &mut Report, full: bool, only: Option<&str>) -> Result<(), St
 
     let directory = settings::output_directory()?.join("test");
     let _ = std::fs::remove_dir_all(&directory);
-    settings::make_directory(&directory)?;
-    let options = Options {
-        smb_port: free_port()?,
-        netbios_port: free_port()?,
-        smb_port2: free_port()?,
-        nic: "i82559er".into(),
-        qemu_arguments: Vec::new(),
-        directory,
-    };
-    let wanted = run::wanted(&options.directory, None, None, "data".into())?;
-    let wanted = Provision { volumes: BlankDisks::Single, ..wanted };
+    let (options, wanted) = new_machine(directory.clone())?;
 
+    match bench.only.as_deref() {
+        Some("mirror") => return bench.mirror_power_on(report, directory.join("mirror")),
+        Some("single") => return bench.single_power_ons(report, directory.join("single")),
+        _ => {}
+    }
     bench.first_power_on(report, &options, &wanted)?;
-    bench.offline(report, &options, &wanted);
     if bench.only.as_deref().is_none_or(|only| only == "secrecy") {
         bench.encrypted_power_on(report, &options, &wanted)?;
     }
@@ -69,6 +63,8 @@ pub fn run(report: &mut Report, full: bool, only: Option<&str>) -> Result<(), St
         return Ok(());
     }
     bench.second_power_on(report, &options, &wanted)?;
+    bench.mirror_power_on(report, directory.join("mirror"))?;
+    bench.single_power_ons(report, directory.join("single"))?;
     bench.torture(report, &options)?;
     report.check("cargo xtask run keeps its contract", || contract(&options, &wanted));
     println!("       power cuts");
@@ -87,6 +83,21 @@ pub fn run(report: &mut Report, full: bool, only: Option<&str>) -> Result<(), St
         },
     );
     Ok(())
+}
+
+/// A machine without disks yet, which will be a mirror.
+fn new_machine(directory: PathBuf) -> Result<(Options, Provision), String> {
+    settings::make_directory(&directory)?;
+    let options = Options {
+        smb_port: free_port()?,
+        netbios_port: free_port()?,
+        smb_port2: free_port()?,
+        nic: "i82559er".into(),
+        qemu_arguments: Vec::new(),
+        directory,
+    };
+    let wanted = run::wanted(&options.directory, None, None, "data".into())?;
+    Ok((options, wanted))
 }
 
 /// What the tests share.
@@ -109,13 +120,23 @@ impl Bench {
             size: if self.full { 1024 } else { 64 },
             files: if self.full { 2000 } else { 200 },
             folders: if self.full { 50 } else { 10 },
+            share2: wanted.share.clone(),
             full: self.full,
         }
     }
 
     /// A machine that answers.
     fn boot(&mut self, options: &Options, wanted: &Provision) -> Result<Machine, String> {
-        let disk_size = if self.full { 8 << 30 } else { 2 << 30 };
+        self.boot_with(options, wanted, if self.full { 8 << 30 } else { 2 << 30 })
+    }
+
+    /// A machine that answers, whose disks have `disk_size` bytes if they are new.
+    fn boot_with(
+        &mut self,
+        options: &Options,
+        wanted: &Provision,
+        disk_size: u64,
+    ) -> Result<Machine, String> {
         run::prepare(options, &flash::firmware()?, wanted, disk_size)?;
         let mut machine = Machine::start(options)?;
         machine.serve_console()?;
@@ -137,7 +158,6 @@ impl Bench {
         if self.only.is_none() {
             report.check("the console shows how everything stands", || console_shows(&machine));
             report.check("the console's socket", || console_socket(&options.directory));
-            report.check("the second disk becomes FAT32 by the console", || format_fat32(&machine));
             report.check("at rest QEMU takes under 10 % of a core", || at_rest(&machine));
         }
         let target = self.target(options, wanted);
@@ -167,28 +187,27 @@ impl Bench {
                 return Err(machine.death());
             }
         }
-        report.check("nothing has panicked", || quiet(&machine));
-        let end = Instant::now();
-        let result = match machine.power_off(POWER_OFF_LIMIT) {
-            crate::machine::End::PoweredOff => Ok(()),
-            crate::machine::End::Quit => {
-                Err(format!("it did not; the console shows:\n{}", machine.console_tail(10)))
+        if self.only.is_none() {
+            report.check("the disks are a mirror", || array_is_good(&machine));
+        }
+        power_off(report, &mut machine);
+        if self.only.as_deref().is_none_or(|only| only == "disks") {
+            report.check("both disks hold the same", || mirror::equal_halves(options));
+            for disk in ["disk0.img", "disk1.img"] {
+                self.offline(report, options, wanted, &["--image", disk, "--only", "exfat"]);
             }
-        };
-        report.note("poweroff switches off", end, result);
+        }
         Ok(())
     }
 
     /// Foreign tools on the disks.
-    fn offline(&self, report: &mut Report, options: &Options, wanted: &Provision) {
-        if self.only.as_deref().is_none_or(|only| only == "disks") {
-            println!("       offline");
-            let directory = options.directory.display().to_string();
-            let target = self.target(options, wanted);
-            // The suite runs in an environment of its own; this tells it where the disks are.
-            let more = ["--directory", directory.as_str()];
-            suite(report, &self.python, "offline", &target, &more, Duration::from_secs(900));
-        }
+    fn offline(&self, report: &mut Report, options: &Options, wanted: &Provision, more: &[&str]) {
+        println!("       offline");
+        let directory = options.directory.display().to_string();
+        let target = self.target(options, wanted);
+        // The suite runs in an environment of its own; this tells it where the disks are.
+        let more = [&["--directory", directory.as_str()], more].concat();
+        suite(report, &self.python, "offline", &target, &more, Duration::from_secs(900));
     }
 
     /// A machine of its own, whose second disk gets bad sectors and flushes that fail, and is well again.
@@ -202,8 +221,9 @@ impl Bench {
         let directory = options.directory.join("disk_errors");
         settings::make_directory(&directory)?;
         let options = Options { directory, ..options.clone() };
-        run::prepare(&options, &flash::firmware()?, wanted, 1 << 30)?;
-        let target = self.target(&options, wanted);
+        let wanted = Provision { volumes: BlankDisks::Single, ..wanted.clone() };
+        run::prepare(&options, &flash::firmware()?, &wanted, 1 << 30)?;
+        let target = Target { share2: "data2".into(), ..self.target(&options, &wanted) };
         for part in ["before", "during", "after"] {
             let failing = if part == "during" { Attached::Failing } else { Attached::Disk };
             let mut machine = Machine::start_with(&options, [Attached::Disk, failing])?;
@@ -227,7 +247,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The same disks: everything is still there; a reboot; a disk is pulled.
+    /// The same mirror: everything is still there; a reboot; a power-off.
     fn second_power_on(
         &mut self,
         report: &mut Report,
@@ -237,9 +257,7 @@ impl Bench {
         let mut machine = self.boot(options, wanted)?;
         let target = self.target(options, wanted);
         let limit = Duration::from_secs(if self.full { 1800 } else { 240 });
-        suite(report, &self.python, "disks", &target, &["--only", "find"], limit);
         suite(report, &self.python, "parallel", &target, &["--only", "what_is_there"], limit);
-
         report.check("reboot, and it answers again", || {
             let before = machine.console_text().len();
             let typed = machine.typist();
@@ -251,6 +269,37 @@ impl Bench {
             })?;
             answers(options.smb_port, Duration::from_secs(30))
         });
+        suite(report, &self.python, "disks", &target, &["--only", "find"], limit);
+        power_off(report, &mut machine);
+        Ok(())
+    }
+
+    /// A mirror whose disks fail in turn.
+    fn mirror_power_on(&mut self, report: &mut Report, directory: PathBuf) -> Result<(), String> {
+        let (options, wanted) = new_machine(directory)?;
+        // Small, so that its disks are soon compared.
+        let mut machine = self.boot_with(&options, &wanted, 512 << 20)?;
+        println!("       mirror");
+        mirror::run(report, &mut machine, &options, &self.python, &self.target(&options, &wanted));
+        power_off(report, &mut machine);
+        report.check("both disks hold the same afterwards", || mirror::equal_halves(&options));
+        self.offline(report, &options, &wanted, &["--only", "exfat_disk_passes"]);
+        Ok(())
+    }
+
+    /// Two disks with a volume each, exFAT and FAT32: looked at by foreign tools; there after a reboot; one is pulled.
+    fn single_power_ons(&mut self, report: &mut Report, directory: PathBuf) -> Result<(), String> {
+        let (options, wanted) = new_machine(directory)?;
+        let wanted = Provision { volumes: BlankDisks::Single, ..wanted };
+        let mut machine = self.boot(&options, &wanted)?;
+        println!("       single volumes");
+        report.check("the second disk becomes FAT32 by the console", || format_fat32(&machine));
+        let limit = Duration::from_secs(if self.full { 1800 } else { 240 });
+        let target = Target { share2: "data2".into(), ..self.target(&options, &wanted) };
+        suite(report, &self.python, "disks", &target, &["--only", "leave"], limit);
+        power_off(report, &mut machine);
+        self.offline(report, &options, &wanted, &[]);
+        let mut machine = self.boot(&options, &wanted)?;
         suite(report, &self.python, "disks", &target, &["--only", "find"], limit);
 
         machine.qmp()?.monitor("drive_del d1")?;
@@ -269,8 +318,6 @@ impl Bench {
         });
         report.check("nothing has panicked", || quiet(&machine));
         machine.quit();
-        // The pulled disk's volume may be in any state: the next boots start from new disks.
-        let _ = std::fs::remove_file(options.disk(1));
         Ok(())
     }
 }
@@ -402,6 +449,25 @@ fn at_rest(machine: &Machine) -> Result<(), String> {
     let share = (processor_time(machine.process_id())? - before) / start.elapsed().as_secs_f64();
     println!("       {:.1} % of a core at rest", share * 100.0);
     if share < 0.10 { Ok(()) } else { Err(format!("{:.0} % of a core", share * 100.0)) }
+}
+
+/// Switches off in order.
+fn power_off(report: &mut Report, machine: &mut Machine) {
+    report.check("nothing has panicked", || quiet(machine));
+    let end = Instant::now();
+    let result = match machine.power_off(POWER_OFF_LIMIT) {
+        crate::machine::End::PoweredOff => Ok(()),
+        crate::machine::End::Quit => {
+            Err(format!("it did not; the console shows:\n{}", machine.console_tail(10)))
+        }
+    };
+    report.note("poweroff switches off", end, result);
+}
+
+/// The console says that there is a mirror with two good disks.
+fn array_is_good(machine: &Machine) -> Result<(), String> {
+    let text = machine.console_command("array", CONSOLE_LIMIT)?;
+    contains(&text, &["array: good", "0  good", "1  good"])
 }
 
 /// The console shows no sign of a crash.

@@ -1,0 +1,146 @@
+//! The mirror in QEMU under load: a disk fails, comes back with unreadable sectors, the other fails; clients notice
+//! nothing, and in the end both disks hold the same.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::clients::{Target, suite};
+use crate::machine::{Machine, Options};
+use crate::process;
+use crate::report::Report;
+
+/// How long a change of the array's state may take to show.
+const LIMIT: Duration = Duration::from_secs(90);
+/// A console command's time.
+const CONSOLE_LIMIT: Duration = Duration::from_secs(40);
+/// How often a read of an injected sector fails: as often as the driver tries, once for the reader and once for the
+/// repair.
+const FAILURES: usize = 6;
+/// What the kernel says of a bad sector (ENODATA), which QEMU tells the guest as MEDIUM ERROR.
+const MEDIUM_ERROR: u32 = 61;
+
+/// Sectors of the disk in each place that cannot be read when it comes back.
+const BAD: [[u64; 3]; 2] = [[120 << 11, 140 << 11, 300 << 11], [40 << 11, 44 << 11, 200 << 11]];
+
+/// Runs clients against `machine` and lets its disks fail meanwhile.
+pub fn run(report: &mut Report, machine: &mut Machine, options: &Options, python: &Path, target: &Target) {
+    let stop = options.directory.join("stop");
+    let _ = std::fs::remove_file(&stop);
+    let directory = options.directory.display().to_string();
+    let more = ["--directory", directory.as_str()];
+    let outcomes = std::thread::scope(|scope| {
+        let clients =
+            scope.spawn(|| suite(report, python, "mirror", target, &more, Duration::from_secs(400)));
+        std::thread::sleep(Duration::from_secs(2));
+        let mut outcomes = Vec::new();
+        for index in [1, 0] {
+            let started = Instant::now();
+            let result = fail_and_return(machine, options, index);
+            let failed = result.is_err();
+            outcomes.push((format!("disk {index} fails, comes back and is repaired"), started, result));
+            if failed {
+                break;
+            }
+        }
+        let _ = std::fs::write(&stop, "");
+        let _ = clients.join();
+        outcomes
+    });
+    for (name, started, result) in outcomes {
+        report.note(&name, started, result);
+    }
+}
+
+/// Takes a disk away, puts it back with bad sectors, and has them found.
+fn fail_and_return(machine: &mut Machine, options: &Options, index: usize) -> Result<(), String> {
+    machine.qmp()?.monitor(&format!("drive_del d{index}"))?;
+    wait_for(machine, "degraded")?;
+    std::thread::sleep(Duration::from_secs(1));
+    let qmp = machine.qmp()?;
+    qmp.execute("device_del", json!({ "id": format!("disk{index}") }))?;
+    let rules: Vec<Value> = BAD
+        .get(index)
+        .into_iter()
+        .flatten()
+        .flat_map(|sector| std::iter::repeat_n(*sector, FAILURES))
+        .map(|sector| json!({ "event": "read_aio", "errno": MEDIUM_ERROR, "sector": sector, "iotype": "read", "once": true }))
+        .collect();
+    let node = format!("returned{index}");
+    let image = json!({ "driver": "file", "filename": options.disk(index) });
+    let faulty = json!({ "driver": "blkdebug", "image": image, "inject-error": rules });
+    qmp.execute("blockdev-add", json!({ "driver": "raw", "node-name": node, "file": faulty }))?;
+    let bus = format!("scsi{index}.0");
+    let device =
+        json!({ "driver": "scsi-hd", "id": format!("disk{index}"), "bus": bus, "scsi-id": 0, "drive": node });
+    qmp.execute("device_add", device)?;
+    wait_for(machine, "array: good")?;
+    machine.console_command("array scrub", CONSOLE_LIMIT)?;
+    let ended = wait_until(machine, |text| text.contains("differed") && !text.contains("% done"))?;
+    let repaired = repaired(&ended, index);
+    match repaired {
+        Some(1..) if ended.contains("array: good") => Ok(()),
+        _ => Err(format!(
+            "nothing was repaired:\n{ended}\n{}",
+            machine.console_command("log 40", CONSOLE_LIMIT)?
+        )),
+    }
+}
+
+/// The repaired blocks of a disk, from the table that `array` prints.
+fn repaired(text: &str, index: usize) -> Option<u32> {
+    let row = text.lines().find(|line| line.trim_start().starts_with(&format!("{index} ")))?;
+    row.split_whitespace().last()?.parse().ok()
+}
+
+fn wait_for(machine: &Machine, state: &str) -> Result<String, String> {
+    wait_until(machine, |text| text.contains(state)).map_err(|text| format!("never {state}:\n{text}"))
+}
+
+/// Asks `array` until what it prints satisfies `found`.
+fn wait_until(machine: &Machine, found: impl Fn(&str) -> bool) -> Result<String, String> {
+    let mut last = String::new();
+    let end = process::wait_for(LIMIT, || match machine.console_command("array", CONSOLE_LIMIT) {
+        Ok(text) => {
+            last = text;
+            found(&last).then_some(Ok(()))
+        }
+        Err(error) => Some(Err(error)),
+    });
+    match end {
+        Some(Ok(())) => Ok(last),
+        Some(Err(error)) => Err(error),
+        None => Err(format!("{last}\n{}", machine.console_command("log 40", CONSOLE_LIMIT)?)),
+    }
+}
+
+/// The two disks of a mirror hold the same from behind the records of each to the end of the data partition.
+pub fn equal_halves(options: &Options) -> Result<(), String> {
+    const MEBIBYTE: u64 = 1 << 20;
+    let open = |path: PathBuf| {
+        let name = path.display().to_string();
+        let file = std::fs::File::open(path).map_err(|error| format!("{name}: {error}"))?;
+        let length = file.metadata().map_err(|error| format!("{name}: {error}"))?.len();
+        Ok::<_, String>((file, length))
+    };
+    let ((mut one, length), (mut two, other)) = (open(options.disk(0))?, open(options.disk(1))?);
+    let text = |error: std::io::Error| format!("the disks' images: {error}");
+    let (mut first, mut second) = (vec![0; MEBIBYTE as usize], vec![0; MEBIBYTE as usize]);
+    // One MiB of table, one of records; a table's copy in the last.
+    let mut offset = 2 * MEBIBYTE;
+    one.seek(SeekFrom::Start(offset)).map_err(text)?;
+    two.seek(SeekFrom::Start(offset)).map_err(text)?;
+    let mut content = false;
+    while offset + 2 * MEBIBYTE <= length.min(other) {
+        one.read_exact(&mut first).map_err(text)?;
+        two.read_exact(&mut second).map_err(text)?;
+        if first != second {
+            return Err(format!("they differ in the MiB at {offset}"));
+        }
+        content |= first.iter().any(|&byte| byte != 0);
+        offset += MEBIBYTE;
+    }
+    if content { Ok(()) } else { Err("there is nothing on them".into()) }
+}
