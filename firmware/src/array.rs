@@ -288,6 +288,9 @@ impl Volumes {
         let count = self.devices().iter().map(|(channel, _)| channel + 1).max().unwrap_or(0);
         (0..count.max(2)).for_each(|number| self.unmount(number, surroundings));
         self.rest_array();
+        if let Some(mirror) = self.mirror() {
+            mirror.release();
+        }
         self.array.replace(Array::None);
     }
 

@@ -351,6 +351,19 @@ impl<R: RawMutex> Mirror<R> {
         self.state.lock().in_use().get(index).cloned().flatten()
     }
 
+    /// Lets go of the disks: from now on they are somebody else's. When this returns, nothing is in progress any more.
+    pub fn release(&self) {
+        {
+            let _records = self.records.lock();
+            self.state.lock().disks = [None, None];
+        }
+        loop {
+            let busy = self.state.lock().overlapping((0, u64::MAX), false);
+            let Some(ticket) = busy else { return };
+            wait(&ticket);
+        }
+    }
+
     /// Clients' commands so far: who copies in the background looks whether there were new ones.
     pub fn commands(&self) -> u32 {
         self.state.lock().commands

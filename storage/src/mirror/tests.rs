@@ -450,6 +450,24 @@ fn a_write_that_began_before_a_disk_came_back_is_copied_too() {
 }
 
 #[test]
+fn what_was_let_go_of_is_left_alone() {
+    let disks = disks();
+    let mirror = TestMirror::create(devices(&disks), [7; 16], false).unwrap();
+    write(&mirror, 0, 1, 512).unwrap();
+    assert_eq!(mirror.resync(), Ok(Step::More));
+    mirror.release();
+    let before = disks.each_ref().map(|disk| disk.0.image());
+    assert!(mirror.resync().is_err());
+    assert_eq!(
+        (read(&mirror, 0), write(&mirror, 0, 2, 512)),
+        (Err(DeviceError::Gone), Err(DeviceError::Gone))
+    );
+    assert_eq!(mirror.flush(), Err(DeviceError::Gone));
+    let _ = (mirror.maintain(), mirror.fail(1));
+    assert!(before == disks.each_ref().map(|disk| disk.0.image()));
+}
+
+#[test]
 fn a_write_in_progress_keeps_its_bit() {
     let disks = disks();
     let mirror = TestMirror::create(devices(&disks), [7; 16], true).unwrap();

@@ -186,6 +186,8 @@ impl<R: RawMutex> Mirror<R> {
         let failed =
             answers.into_iter().enumerate().find_map(|(index, answer)| Some((index, answer?.err()?)));
         match failed {
+            // The disks were let go of.
+            None if answers == [None, None] => Err(DeviceError::Gone),
             None => Ok(()),
             Some((index, _)) if answers.get(1 - index) == Some(&Some(Ok(()))) => {
                 self.fail(index).map_err(device_error)
