@@ -14,12 +14,14 @@
 //! | `exceptions` | vectors, the interrupt entry, the fatal entry |
 //! | `crash` | what is printed when nothing else works any more |
 //! | `memory_functions`, `sha256` | copies, fills, comparisons, checksums; the hash of signatures |
+//! | [`gcm`] | AES-GCM, 32 blocks at once |
 //! | `mmio` | register windows and DMA memory for the drivers |
 //! | `interrupts` | which interrupt input means which event |
 //! | `stacks` | guarded stacks |
 
 #![no_std]
 
+pub mod gcm;
 #[cfg(target_arch = "powerpc")]
 pub mod memory_functions;
 pub mod memory_map;

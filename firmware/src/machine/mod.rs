@@ -6,12 +6,14 @@
 //! | [`board`] | the `Board` trait over the rest |
 //! | [`pci`] | the bus and its devices |
 //! | [`ethernet`], [`disks`], [`console`] | glue between drivers, interrupts and threads |
+//! | [`ciphers`] | the board's hash and cipher for the engine |
 //! | [`clock`] | microseconds and the date |
 //! | [`reset`] | restart, power-off, crash record |
 //! | [`heap`] | the global allocator |
 //! | [`probe`] | a bench for trying chips |
 
 mod board;
+mod ciphers;
 mod clock;
 mod console;
 mod disks;

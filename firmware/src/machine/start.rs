@@ -13,7 +13,7 @@ use ppc750_nas::{cpu, crash, exceptions, mmu, stacks};
 
 use super::board::NasBoard;
 use super::pci::Bus;
-use super::{console, heap, probe, reset};
+use super::{ciphers, console, heap, probe, reset};
 
 // The boot block copied the image and jumps to its first byte, with interrupts off. .data came with the image; .bss is
 // whatever the memory held. The stack is in .bss.
@@ -149,7 +149,7 @@ extern "C" fn on_guarded_stack(information: &'static BootInformation) -> ! {
     // SAFETY: vectors and handler are in place.
     unsafe { cpu::enable_interrupts() };
     probe::run(&bus);
-    smb::crypto::use_sha256(ppc750_nas::sha256::compress);
+    ciphers::bring();
     let board = NasBoard::start(&bus, flash, information, image_end() - IMAGE as usize, warm);
     let board: &'static NasBoard = Box::leak(Box::new(board));
     let appliance = firmware::Appliance::start(board);

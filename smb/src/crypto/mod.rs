@@ -1,7 +1,7 @@
 //! Keys, signatures and encryption of messages (MS-SMB2 3.1.4).
 //!
 //! Everything that must not take a time that depends on a secret comes from RustCrypto's constant-time implementations
-//! (or one the embedder answers for, [`use_sha256`]) or ends in [`equal`]. Keys are wiped when they are dropped.
+//! (or ones the embedder answers for, [`use_sha256`], [`use_aes_gcm`]) or ends in [`equal`]. Keys are wiped when they are dropped.
 
 mod derivation;
 mod preauthentication;
@@ -14,7 +14,9 @@ pub use derivation::{KeyDerivation, SessionKeys};
 pub use preauthentication::PreauthenticationHash;
 pub use sha256::{Compress, use_sha256};
 pub use signing::{BadSignature, SIGNATURE_OFFSET, SigningAlgorithm, SigningKey};
-pub use transform::{Cipher, CipherKey, SealError, TRANSFORM_HEADER_SIZE, TransformHeader};
+pub use transform::{
+    Cipher, CipherKey, GcmKey, MakeGcmKey, SealError, TRANSFORM_HEADER_SIZE, TransformHeader, use_aes_gcm,
+};
 
 /// Whether two byte strings are the same, in a time that depends on their lengths only.
 pub fn equal(left: &[u8], right: &[u8]) -> bool {

@@ -5,9 +5,12 @@ use aes_gcm::aead::consts::{U11, U16};
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use ccm::Ccm;
+use spin::Once;
 use zeroize::Zeroize;
 
 use crate::reader::{Malformed, Reader, Writer};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Bytes of a TRANSFORM_HEADER.
@@ -120,11 +123,35 @@ impl TransformHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealError;
 
+/// AES-GCM (NIST SP 800-38D) with one key, as an embedder may bring it: see [`use_aes_gcm`].
+///
+/// What it does must take a time that depends on lengths only.
+pub trait GcmKey: Send + Sync {
+    /// Encrypts `text` in place and gives the tag over `data`, which is authenticated only, and the text.
+    fn seal(&self, nonce: &[u8; 12], data: &[u8; 32], text: &mut [u8]) -> [u8; 16];
+
+    /// Decrypts `text` in place and gives the tag that should have come with it.
+    fn open(&self, nonce: &[u8; 12], data: &[u8; 32], text: &mut [u8]) -> [u8; 16];
+}
+
+/// Works in a key of 16 or 32 bytes. None when there is no room for one more: RustCrypto's code is used for it then.
+pub type MakeGcmKey = fn(&[u8]) -> Option<Box<dyn GcmKey>>;
+
+static MAKE_GCM_KEY: Once<MakeGcmKey> = Once::new();
+
+/// Names what AES-GCM is done with from now on. The first call counts; before it RustCrypto's portable code is used.
+pub fn use_aes_gcm(make: MakeGcmKey) {
+    MAKE_GCM_KEY.call_once(|| make);
+}
+
 /// A session's key in one direction.
 #[derive(Clone)]
 pub struct CipherKey {
     cipher: Cipher,
     key: [u8; 32],
+    /// The key, worked in by what the embedder brings: with its first message, because most sessions never encrypt. Shared
+    /// by the clones that requests carry.
+    prepared: Arc<Once<Option<Box<dyn GcmKey>>>>,
 }
 
 impl Drop for CipherKey {
@@ -144,8 +171,8 @@ type Ccm11<Aes> = Ccm<Aes, U16, U11>;
 
 impl CipherKey {
     /// From a derived key; of a 128-bit cipher's, the first half counts.
-    pub const fn new(cipher: Cipher, key: [u8; 32]) -> CipherKey {
-        CipherKey { cipher, key }
+    pub fn new(cipher: Cipher, key: [u8; 32]) -> CipherKey {
+        CipherKey { cipher, key, prepared: Arc::default() }
     }
 
     /// The cipher.
@@ -156,6 +183,15 @@ impl CipherKey {
     /// The key's bytes, as many as the cipher has.
     pub(super) fn bytes(&self) -> &[u8] {
         self.key.get(..self.cipher.key_length()).unwrap_or(&[])
+    }
+
+    /// The key as the embedder's AES-GCM wants it, where that is what it is for.
+    fn prepared(&self) -> Option<&dyn GcmKey> {
+        let make = MAKE_GCM_KEY.get()?;
+        if !matches!(self.cipher, Cipher::Aes128Gcm | Cipher::Aes256Gcm) {
+            return None;
+        }
+        self.prepared.call_once(|| make(self.bytes())).as_deref()
     }
 
     /// Encrypts `message` in place. `nonce` must never repeat under this key: count, starting anywhere. Gives the header
@@ -176,6 +212,10 @@ impl CipherKey {
     /// Encrypts `message` in place under all that `header` says, and sets its signature.
     fn seal_with(&self, header: &mut TransformHeader, message: &mut [u8]) -> Result<(), SealError> {
         let data = header.associated_data();
+        if let (Some(key), Some(nonce)) = (self.prepared(), header.nonce.first_chunk()) {
+            header.signature = key.seal(nonce, &data, message);
+            return Ok(());
+        }
         header.signature = match self.cipher {
             Cipher::Aes128Ccm => seal::<Ccm11<Aes128>>(self.bytes(), &header.nonce, &data, message),
             Cipher::Aes256Ccm => seal::<Ccm11<Aes256>>(self.bytes(), &header.nonce, &data, message),
@@ -192,6 +232,10 @@ impl CipherKey {
             return Err(SealError);
         }
         let data = header.associated_data();
+        if let (Some(key), Some(nonce)) = (self.prepared(), header.nonce.first_chunk()) {
+            let tag = key.open(nonce, &data, message);
+            return if super::equal(&tag, &header.signature) { Ok(()) } else { Err(SealError) };
+        }
         match self.cipher {
             Cipher::Aes128Ccm => open::<Ccm11<Aes128>>(self.bytes(), header, &data, message),
             Cipher::Aes256Ccm => open::<Ccm11<Aes256>>(self.bytes(), header, &data, message),
