@@ -55,36 +55,47 @@ impl Schedule {
             let from = shifted_from(place);
             *byte = substitute(xor(state[from], self.keys[0][from]));
         }
-        self.finish(&mut shifted, state);
+        self.finish(1, &mut shifted, state);
     }
 
-    /// The start of encrypting blocks that all begin with `constant`, for [`Schedule::encrypt_counters`].
-    pub(super) fn begin(&self, constant: &[u8; 12]) -> Slices {
-        let mut shifted = [[0; 8]; 16];
-        for (place, byte) in shifted.iter_mut().enumerate() {
+    /// The start of encrypting blocks that all begin with `constant`.
+    pub(super) fn begin(&self, constant: &[u8; 12]) -> Begun {
+        let mut first = [[0; 8]; 16];
+        for (place, byte) in first.iter_mut().enumerate() {
             let from = shifted_from(place);
             if let Some(constant) = constant.get(from) {
                 *byte = substitute(xor(super::spread(*constant), self.keys[0][from]));
             }
         }
-        shifted
+        Begun { first, upper: None, second: [[0; 8]; 16] }
     }
 
     /// Encrypts 32 blocks that begin as `begun` and end in `counters`.
-    pub(super) fn encrypt_counters(&self, begun: &Slices, counters: &[Eight; 4], state: &mut Slices) {
-        let mut shifted = *begun;
-        for (place, byte) in shifted.iter_mut().enumerate() {
-            let from = shifted_from(place);
-            if let Some(counter) = from.checked_sub(12).and_then(|part| counters.get(part)) {
-                store(byte, substitute(xor(load_low(counter), load(&self.keys[0][from]))));
+    pub(super) fn encrypt_counters(&self, begun: &mut Begun, counters: &[Eight; 4], state: &mut Slices) {
+        let [_, key, ..] = &self.keys;
+        let [upper @ .., lowest] = counters;
+        if begun.upper.as_ref() != Some(upper) {
+            begun.upper = Some(*upper);
+            for (part, counter) in upper.iter().enumerate() {
+                let from = 12 + part;
+                begun.first[shifted_to(from)] = substitute(xor(*counter, self.keys[0][from]));
             }
+            mix_columns(&begun.first, key, state);
+            substitute_and_shift(state, &mut begun.second);
         }
-        self.finish(&mut shifted, state);
+        // Of the first two rounds only what comes of the lowest byte is left.
+        begun.first[shifted_to(15)] = substitute(xor(load_low(lowest), load(&self.keys[0][15])));
+        mix_first_column(&begun.first, key, state);
+        let mut shifted = begun.second;
+        for from in 0..4 {
+            store(&mut shifted[shifted_to(from)], substitute(load(&state[from])));
+        }
+        self.finish(2, &mut shifted, state);
     }
 
-    /// All behind the first SHIFTROWS.
-    fn finish(&self, shifted: &mut Slices, state: &mut Slices) {
-        let Some([_, middle @ .., last]) = self.keys.get(..=self.rounds) else { return };
+    /// All behind the SHIFTROWS of a round.
+    fn finish(&self, round: usize, shifted: &mut Slices, state: &mut Slices) {
+        let Some([middle @ .., last]) = self.keys.get(round..=self.rounds) else { return };
         for key in middle {
             mix_columns(shifted, key, state);
             substitute_and_shift(state, shifted);
@@ -95,7 +106,23 @@ impl Schedule {
     }
 }
 
-/// Row r of column c comes from column c + r.
+/// What counting up leaves as it is. The first SHIFTROWS brings the lowest byte of the counter into the first column, where
+/// MIXCOLUMNS keeps it: the other columns stay the same for 256 blocks, up to the second SUBBYTES.
+pub(super) struct Begun {
+    /// After the first SUBBYTES and SHIFTROWS.
+    first: Slices,
+    /// The counter's other bytes, once there was one.
+    upper: Option<[Eight; 3]>,
+    /// After the second, with those bytes.
+    second: Slices,
+}
+
+/// Where SHIFTROWS puts a byte.
+const fn shifted_to(from: usize) -> usize {
+    from * 13 % 16
+}
+
+/// SHIFTROWS: row r of column c comes from column c + r.
 const fn shifted_from(place: usize) -> usize {
     place * 5 % 16
 }
@@ -108,12 +135,21 @@ fn substitute_and_shift(from: &Slices, to: &mut Slices) {
 }
 
 #[cfg(target_arch = "powerpc")]
-use super::assembly::mix_columns;
+use super::assembly::mix;
 
 /// MIXCOLUMNS and ADDROUNDKEY.
-#[cfg(not(target_arch = "powerpc"))]
 fn mix_columns(from: &Slices, key: &Slices, to: &mut Slices) {
-    for place in 0..16 {
+    mix(from, key, to, 4);
+}
+
+/// The same for the first column alone.
+fn mix_first_column(from: &Slices, key: &Slices, to: &mut Slices) {
+    mix(from, key, to, 1);
+}
+
+#[cfg(not(target_arch = "powerpc"))]
+fn mix(from: &Slices, key: &Slices, to: &mut Slices, columns: usize) {
+    for place in 0..4 * columns {
         let other = |rows: usize| from[place / 4 * 4 + (place + rows) % 4];
         let a = from[place];
         // 2 a + 3 b + c + d = 2 (a + b) + b + c + d.

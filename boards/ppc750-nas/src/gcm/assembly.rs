@@ -133,11 +133,10 @@ nas_gcm_sixteen:
     .globl nas_gcm_mix
     .type nas_gcm_mix, @function
 nas_gcm_mix:
-    /* r3 16 bytes of 32 blocks, r4 a round's key, r5 the result. */
+    /* r3 16 bytes of 32 blocks, r4 a round's key, r5 the result, r6 the number of columns. */
     stwu    1, -96(1)
     stmw    14, 16(1)
-    li      0, 4
-    mtctr   0
+    mtctr   6
 1:  lmw     24, 0(3)
     addi    22, 3, 32
     lswi    14, 22, 0
@@ -172,7 +171,7 @@ nas_gcm_mix:
 
 unsafe extern "C" {
     fn nas_gcm_sixteen(leaves: *const Leaf, values: *const Eight, product: *mut Eight);
-    fn nas_gcm_mix(from: *const Eight, key: *const Eight, to: *mut Eight);
+    fn nas_gcm_mix(from: *const Eight, key: *const Eight, to: *mut Eight, columns: usize);
 }
 
 /// A Hankel matrix of size 16 times `values`.
@@ -181,8 +180,9 @@ pub(super) fn sixteen(leaves: &[Leaf; 3], values: &[Eight; 2], product: &mut [Ei
     unsafe { nas_gcm_sixteen(leaves.as_ptr(), values.as_ptr(), product.as_mut_ptr()) };
 }
 
-/// MIXCOLUMNS and ADDROUNDKEY.
-pub(super) fn mix_columns(from: &Slices, key: &Slices, to: &mut Slices) {
-    // SAFETY: as above.
-    unsafe { nas_gcm_mix(from.as_ptr(), key.as_ptr(), to.as_mut_ptr()) };
+/// MIXCOLUMNS and ADDROUNDKEY of the first `columns` columns.
+pub(super) fn mix(from: &Slices, key: &Slices, to: &mut Slices, columns: usize) {
+    assert!((1..=4).contains(&columns));
+    // SAFETY: as above; there are as many columns.
+    unsafe { nas_gcm_mix(from.as_ptr(), key.as_ptr(), to.as_mut_ptr(), columns) };
 }

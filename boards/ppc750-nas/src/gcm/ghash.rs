@@ -49,7 +49,7 @@ impl Factor {
             entries[index + 128] =
                 entries[index + 7] ^ entries[index + 2] ^ entries[index + 1] ^ entries[index];
         }
-        expand(&entries, self.0.as_flattened_mut().as_flattened_mut(), &mut [0; 247]);
+        expand(&entries, self.0.as_flattened_mut().as_flattened_mut(), &mut [0; 127 + 63 + 31 + 15 + 7]);
         super::wipe(&mut entries);
     }
 
@@ -63,12 +63,12 @@ impl Factor {
 /// Writes the entries of the three halves of a Hankel matrix, theirs, and so on down to size 2. Of a matrix of size n,
 /// `entries` are the 2 n - 1; `sums` is memory for that many and for what smaller ones need.
 fn expand(entries: &[u32], out: &mut [u32], sums: &mut [u32]) {
-    let half = entries.len().div_ceil(4);
-    let length = 2 * half - 1;
-    if half == 1 {
-        out.copy_from_slice(entries);
+    if let (Some(&[a, b, c, d, e, f, g]), Some(out)) = (entries.as_array(), out.as_mut_array()) {
+        *out = [c, d, e, a ^ c, b ^ d, c ^ e, c ^ e, d ^ f, e ^ g];
         return;
     }
+    let half = entries.len().div_ceil(4);
+    let length = 2 * half - 1;
     let (middle, rest) = out.split_at_mut(out.len() / 3);
     let (first, last) = rest.split_at_mut(rest.len() / 2);
     let between = &entries[half..half + length];
@@ -82,15 +82,18 @@ fn expand(entries: &[u32], out: &mut [u32], sums: &mut [u32]) {
     }
 }
 
-/// A Hankel matrix, as its leaves, times `values`: with matrices H0, H1, H2 of half the size,
-/// H0 a + H1 b = (H0 + H1) a + H1 (a + b) and H1 a + H2 b = (H1 + H2) b + H1 (a + b).
+/// A Hankel matrix, as its leaves, times `values`. `memory` is for a product and a sum of half the size, and what those need.
+#[inline(always)]
 fn multiply(leaves: &[Leaf], values: &[Eight], product: &mut [Eight], memory: &mut [Eight]) {
-    if let (Some(leaves), Some(values), Some(product)) =
-        (leaves.as_array(), values.as_array(), product.as_mut_array())
-    {
-        sixteen(leaves, values, product);
-        return;
+    match (leaves.as_array(), values.as_array(), product.as_mut_array()) {
+        (Some(leaves), Some(values), Some(product)) => sixteen(leaves, values, product),
+        _ => multiply_by_halves(leaves, values, product, memory),
     }
+}
+
+/// With matrices H0, H1, H2 of half the size, H0 a + H1 b = (H0 + H1) a + H1 (a + b) and
+/// H1 a + H2 b = (H1 + H2) b + H1 (a + b).
+fn multiply_by_halves(leaves: &[Leaf], values: &[Eight], product: &mut [Eight], memory: &mut [Eight]) {
     let half = values.len() / 2;
     let (between, rest) = leaves.split_at(leaves.len() / 3);
     let (first, last) = rest.split_at(rest.len() / 2);

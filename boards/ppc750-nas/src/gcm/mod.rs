@@ -81,7 +81,7 @@ impl Key {
         let used = BEFORE + text.len().div_ceil(16) + 1;
         // Lanes that stay empty, before all others.
         let empty = used.next_multiple_of(LANES) - used;
-        let begun = self.schedule.begin(nonce);
+        let mut begun = self.schedule.begin(nonce);
         let edges = Edges::new(data, text.len(), empty);
         let mut tag = [0; 16];
         let mut product = [[0; 8]; 16];
@@ -89,7 +89,7 @@ impl Key {
             // The counter of a block is its place: 1 for the tag's own, 2 for the first of the text.
             let counter = (first as u32).wrapping_sub(empty as u32);
             let mut stream = [[0; 8]; 16];
-            self.schedule.encrypt_counters(&begun, &numbers(counter), &mut stream);
+            self.schedule.encrypt_counters(&mut begun, &numbers(counter), &mut stream);
 
             let (mut slices, mut sum);
             let start = first.checked_sub(empty + BEFORE).map(|start| start * 16);
