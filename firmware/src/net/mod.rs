@@ -350,22 +350,24 @@ impl<P: NetworkPort, S: Service> Net<P, S> {
         }
         let before = connection.stage;
         let mut outcome = connection.work(slot, self.service, now);
-        let mut more = false;
-        for segment in 0..SEGMENTS_A_ROUND {
-            if !port.send(now, &mut connection.sockets) {
-                break;
-            }
-            more = segment + 1 == SEGMENTS_A_ROUND;
+        // To ask when it wants to send costs as much as letting it try in vain, and the answer is needed in the end.
+        let mut due = port.next_turn(now, &connection.sockets);
+        let mut sent = 0;
+        while due <= now && sent < SEGMENTS_A_ROUND && port.send(now, &mut connection.sockets) {
+            due = port.next_turn(now, &connection.sockets);
+            sent += 1;
         }
+        let more = sent == SEGMENTS_A_ROUND;
         if outcome == Outcome::Keep {
             // What was sent may have finished the socket.
             if connection.stage == Stage::Closing {
                 outcome = connection.work(slot, self.service, now);
+                due = port.next_turn(now, &connection.sockets);
             }
             if connection.is_waiting() {
                 self.waiting.insert(slot);
             }
-            connection.deadline = port.next_turn(now, &connection.sockets);
+            connection.deadline = due;
             if connection.deadline <= now {
                 // It could send but for the ring: the port's event comes when there is room.
                 connection.deadline = if more { now } else { now + 1_000 };

@@ -124,6 +124,8 @@ impl<P: NetworkPort> Port<P> {
     pub(super) fn look(&mut self, index: u8) -> Option<Look> {
         loop {
             let (receiver, _) = self.hardware.halves();
+            // Most looks find nothing; a look for two is two looks.
+            receiver.front()?;
             // A burst of segments is answered by a burst of acknowledgements, of which the last says all.
             while receiver.front_pair().is_some_and(|(first, second)| flow::supersedes(first, second)) {
                 receiver.pop();
