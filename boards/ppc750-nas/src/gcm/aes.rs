@@ -53,7 +53,7 @@ impl Schedule {
         let mut shifted = [[0; 8]; 16];
         for (place, byte) in shifted.iter_mut().enumerate() {
             let from = shifted_from(place);
-            *byte = substitute(xor(state[from], self.keys[0][from]));
+            *byte = substitute_with_key(&state[from], &self.keys[0][from]);
         }
         self.finish(1, &mut shifted, state);
     }
@@ -64,7 +64,7 @@ impl Schedule {
         for (place, byte) in first.iter_mut().enumerate() {
             let from = shifted_from(place);
             if let Some(constant) = constant.get(from) {
-                *byte = substitute(xor(super::spread(*constant), self.keys[0][from]));
+                *byte = substitute_with_key(&super::spread(*constant), &self.keys[0][from]);
             }
         }
         Begun { first, upper: None, second: [[0; 8]; 16] }
@@ -78,17 +78,17 @@ impl Schedule {
             begun.upper = Some(*upper);
             for (part, counter) in upper.iter().enumerate() {
                 let from = 12 + part;
-                begun.first[shifted_to(from)] = substitute(xor(*counter, self.keys[0][from]));
+                begun.first[shifted_to(from)] = substitute_with_key(counter, &self.keys[0][from]);
             }
             mix_columns(&begun.first, key, state);
             substitute_and_shift(state, &mut begun.second);
         }
         // Of the first two rounds only what comes of the lowest byte is left.
-        begun.first[shifted_to(15)] = substitute(xor(load_low(lowest), load(&self.keys[0][15])));
+        begun.first[shifted_to(15)] = substitute_with_key(lowest, &self.keys[0][15]);
         mix_first_column(&begun.first, key, state);
         let mut shifted = begun.second;
         for from in 0..4 {
-            store(&mut shifted[shifted_to(from)], substitute(load(&state[from])));
+            shifted[shifted_to(from)] = substitute_with_key(&state[from], &[0; 8]);
         }
         self.finish(2, &mut shifted, state);
     }
@@ -127,7 +127,14 @@ const fn shifted_from(place: usize) -> usize {
     place * 5 % 16
 }
 
+/// ADDROUNDKEY and SUBBYTES of one byte, where it is not worth a copy of the circuit.
+#[inline(never)]
+fn substitute_with_key(byte: &Eight, key: &Eight) -> Eight {
+    substitute(xor(*byte, *key))
+}
+
 /// SUBBYTES and SHIFTROWS.
+#[inline(never)]
 fn substitute_and_shift(from: &Slices, to: &mut Slices) {
     for (place, byte) in to.iter_mut().enumerate() {
         store(byte, substitute(load(&from[shifted_from(place)])));
@@ -162,7 +169,7 @@ fn mix(from: &Slices, key: &Slices, to: &mut Slices, columns: usize) {
 /// The S-box of four bytes.
 fn substitute_word(word: u32) -> u32 {
     let bits: Eight = core::array::from_fn(|bit| word >> (7 - bit) & 0x0101_0101);
-    let bits = substitute(bits);
+    let bits = substitute_with_key(&bits, &[0; 8]);
     (0..8).fold(0, |word, bit| word | (bits[bit] & 0x0101_0101) << (7 - bit))
 }
 
