@@ -5,7 +5,7 @@
 //!
 //! From below to above: [`BlockDevice`] is a disk (or a [`Slice`] of one), [`Cache`] keeps pages of several devices in
 //! one memory budget, [`partition`] says what lies where on a disk, [`volume`] has mounted file systems, and
-//! [`format`] makes a new one.
+//! [`format`] makes a new one, and [`check`] looks for damage and repairs it.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod cache;
+pub mod check;
 mod device;
 pub mod format;
 

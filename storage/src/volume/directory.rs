@@ -16,6 +16,7 @@ use super::bytes::put;
 use super::engine::Engine;
 use super::entry::{Fed, MAXIMUM_RECORDS, RECORD, Record, SetParser, update_exfat, update_fat};
 use super::extents::Extents;
+use super::geometry::Kind;
 use crate::Payload;
 use crate::cache::PAGE_SIZE;
 use crate::hash_index::{HashIndex, NONE};
@@ -66,11 +67,11 @@ pub(super) struct Directories {
     index_bytes: usize,
     /// Puts sets together; taken while at work.
     parser: Option<Box<SetParser>>,
-    exfat: bool,
+    kind: Kind,
 }
 
 impl Directories {
-    pub(super) fn new(exfat: bool) -> Self {
+    pub(super) fn new(kind: Kind) -> Self {
         Self {
             slots: Vec::new(),
             by_cluster: HashIndex::new(),
@@ -78,7 +79,7 @@ impl Directories {
             clock: 0,
             index_bytes: 0,
             parser: None,
-            exfat,
+            kind,
         }
     }
 
@@ -311,8 +312,8 @@ impl<R: RawMutex> Engine<R> {
     }
 
     fn take_parser(&mut self) -> Box<SetParser> {
-        let exfat = self.directories.exfat;
-        let mut parser = self.directories.parser.take().unwrap_or_else(|| Box::new(SetParser::new(exfat)));
+        let kind = self.directories.kind;
+        let mut parser = self.directories.parser.take().unwrap_or_else(|| Box::new(SetParser::new(kind)));
         parser.reset();
         parser
     }

@@ -83,7 +83,7 @@ impl<R: RawMutex> Engine<R> {
             bitmap: Extents::new(),
             label: Vec::new(),
             nodes: Nodes::new(),
-            directories: Directories::new(geometry.kind.is_exfat()),
+            directories: Directories::new(geometry.kind),
             transaction: Transaction::new(),
             clock,
             read_only,
@@ -286,58 +286,27 @@ impl<R: RawMutex> Engine<R> {
 
     // ---- the FAT ----
 
-    /// Offset in the FAT of a cluster's entry, and its bytes.
-    fn fat_place(&self, cluster: u32) -> (u64, usize) {
-        let cluster = u64::from(cluster);
-        match self.geometry.kind {
-            Kind::Exfat | Kind::Fat32 => (cluster * 4, 4),
-            Kind::Fat16 => (cluster * 2, 2),
-            Kind::Fat12 => (cluster + cluster / 2, 2),
-        }
-    }
-
-    fn decode_fat(&self, cluster: u32, bytes: [u8; 4]) -> u32 {
-        let entry = u32::from_le_bytes(bytes);
-        match self.geometry.kind {
-            Kind::Exfat => entry,
-            Kind::Fat32 => entry & 0x0FFF_FFFF,
-            Kind::Fat16 => entry & 0xFFFF,
-            Kind::Fat12 if cluster % 2 == 1 => entry >> 4 & 0xFFF,
-            Kind::Fat12 => entry & 0xFFF,
-        }
-    }
-
     /// A cluster's FAT entry, with the changes of the running transaction.
     fn fat_entry(&self, cluster: u32) -> Result<u32, VolumeError> {
-        let (offset, width) = self.fat_place(cluster);
+        let (offset, width) = self.geometry.fat_place(cluster);
         let mut bytes = [0; 4];
         let field = bytes.get_mut(..width).unwrap_or_default();
         self.transaction.read(&self.cache, self.device, self.geometry.fat + offset, field)?;
-        Ok(self.decode_fat(cluster, bytes))
+        Ok(self.geometry.decode_fat(cluster, bytes))
     }
 
     /// Sets a cluster's FAT entry, in all copies.
     fn set_fat_entry(&mut self, cluster: u32, value: u32) -> Result<(), VolumeError> {
-        let (offset, width) = self.fat_place(cluster);
+        let (offset, width) = self.geometry.fat_place(cluster);
         let mut bytes = [0; 4];
         let place = self.geometry.fat + offset;
         let field = bytes.get_mut(..width).unwrap_or_default();
-        let value = match self.geometry.kind {
-            Kind::Exfat | Kind::Fat16 => value,
-            kind => {
-                // Bits that are not the entry's own stay.
-                self.transaction.read(&self.cache, self.device, place, field)?;
-                let old = u32::from_le_bytes(bytes);
-                match kind {
-                    Kind::Fat32 => old & 0xF000_0000 | value & 0x0FFF_FFFF,
-                    _ if cluster % 2 == 1 => old & 0xF | (value & 0xFFF) << 4,
-                    _ => old & 0xF000 | value & 0xFFF,
-                }
-            }
-        };
+        if matches!(self.geometry.kind, Kind::Fat12 | Kind::Fat32) {
+            self.transaction.read(&self.cache, self.device, place, field)?;
+        }
+        let field = self.geometry.encode_fat(cluster, bytes, value);
         for copy in 0..self.geometry.fat_copies {
             let place = place + u64::from(copy) * self.geometry.fat_bytes;
-            let field = value.to_le_bytes();
             self.transaction.write(&self.cache, self.device, place, field.get(..width).unwrap_or(&[]))?;
         }
         Ok(())
@@ -354,7 +323,7 @@ impl<R: RawMutex> Engine<R> {
                 return Err(VolumeError::Corrupt);
             }
             // Entries in one page are followed without looking the page up again.
-            let (offset, width) = self.fat_place(cluster);
+            let (offset, width) = self.geometry.fat_place(cluster);
             let place = self.geometry.fat + offset;
             if self.geometry.kind == Kind::Fat12 || !self.transaction.is_empty() {
                 if !extents.push(cluster, 1) {
@@ -368,7 +337,8 @@ impl<R: RawMutex> Engine<R> {
                 let to = (page + PAGE_SIZE as u64).min(self.geometry.fat + self.geometry.fat_bytes);
                 let done = self.cache.inspect(self.device, from, (to - from) as usize, |entries| {
                     while count < wanted && count < u64::from(self.geometry.clusters) {
-                        let Some(at) = (self.geometry.fat + self.fat_place(cluster).0).checked_sub(from)
+                        let Some(at) =
+                            (self.geometry.fat + self.geometry.fat_place(cluster).0).checked_sub(from)
                         else {
                             break;
                         };
@@ -383,7 +353,7 @@ impl<R: RawMutex> Engine<R> {
                         for (place, &byte) in bytes.iter_mut().zip(field) {
                             *place = byte;
                         }
-                        cluster = self.decode_fat(cluster, bytes);
+                        cluster = self.geometry.decode_fat(cluster, bytes);
                     }
                     Ok(())
                 })?;
@@ -556,22 +526,10 @@ impl<R: RawMutex> Engine<R> {
 
     /// Whether the volume says that it was not left cleanly.
     fn dirty_mark(&self) -> Result<bool, VolumeError> {
-        match self.geometry.kind {
-            Kind::Exfat => {
-                let flags = self.cache.inspect(self.device, 106, 2, |flags| get16(flags, 0))?;
-                Ok(flags & 2 != 0)
-            }
-            kind => {
-                let byte = self.cache.inspect(self.device, fat_state_at(kind), 1, |state| get8(state, 0))?;
-                let mark = self.fat_entry(1)?;
-                let clean = match kind {
-                    Kind::Fat32 => mark & 1 << 27 != 0,
-                    Kind::Fat16 => mark & 1 << 15 != 0,
-                    _ => true,
-                };
-                Ok(byte & 1 != 0 || !clean)
-            }
-        }
+        let (place, bit) = self.geometry.dirty_mark();
+        let state = self.cache.inspect(self.device, place, 1, |state| get8(state, 0))?;
+        let clean = self.geometry.clean_bit();
+        Ok(state & bit != 0 || (clean != 0 && self.fat_entry(1)? & clean == 0))
     }
 
     /// Whether the volume carries the mark, and not from an earlier life.
@@ -595,37 +553,23 @@ impl<R: RawMutex> Engine<R> {
             return Ok(());
         }
         let mut places = Ranges::new();
-        match self.geometry.kind {
-            Kind::Exfat => {
-                let mut flags = self.cache.inspect(self.device, 106, 2, |flags| get16(flags, 0))?;
-                flags = if dirty { flags | 2 } else { flags & !2 };
-                self.cache.write(self.device, 106, &flags.to_le_bytes(), u64::MAX)?;
-                places.add(106, 108, MAXIMUM_MARKS);
-            }
-            kind => {
-                let place = fat_state_at(kind);
-                let mut state = self.cache.inspect(self.device, place, 1, |state| get8(state, 0))?;
-                state = if dirty { state | 1 } else { state & !1 };
-                self.cache.write(self.device, place, &[state], u64::MAX)?;
-                places.add(place, place + 1, MAXIMUM_MARKS);
-                let bit = match kind {
-                    Kind::Fat32 => Some(1u32 << 27),
-                    Kind::Fat16 => Some(1 << 15),
-                    _ => None,
-                };
-                if let Some(bit) = bit {
-                    let (offset, width) = self.fat_place(1);
-                    for copy in 0..self.geometry.fat_copies {
-                        let place = self.geometry.fat + offset + u64::from(copy) * self.geometry.fat_bytes;
-                        let mark = self.cache.inspect(self.device, place, width, |field| {
-                            get32(&[get8(field, 0), get8(field, 1), get8(field, 2), get8(field, 3)], 0)
-                        })?;
-                        let mark = if dirty { mark & !bit } else { mark | bit };
-                        let field = mark.to_le_bytes();
-                        self.cache.write(self.device, place, field.get(..width).unwrap_or(&[]), u64::MAX)?;
-                        places.add(place, place + width as u64, MAXIMUM_MARKS);
-                    }
-                }
+        let (place, bit) = self.geometry.dirty_mark();
+        let state = self.cache.inspect(self.device, place, 1, |state| get8(state, 0))?;
+        let state = if dirty { state | bit } else { state & !bit };
+        self.cache.write(self.device, place, &[state], u64::MAX)?;
+        places.add(place, place + 1, MAXIMUM_MARKS);
+        let clean = self.geometry.clean_bit();
+        if clean != 0 {
+            let (offset, width) = self.geometry.fat_place(1);
+            for copy in 0..self.geometry.fat_copies {
+                let place = self.geometry.fat + offset + u64::from(copy) * self.geometry.fat_bytes;
+                let mark = self.cache.inspect(self.device, place, width, |field| {
+                    get32(&[get8(field, 0), get8(field, 1), get8(field, 2), get8(field, 3)], 0)
+                })?;
+                let mark = if dirty { mark & !clean } else { mark | clean };
+                let field = mark.to_le_bytes();
+                self.cache.write(self.device, place, field.get(..width).unwrap_or(&[]), u64::MAX)?;
+                places.add(place, place + width as u64, MAXIMUM_MARKS);
             }
         }
         self.marked_dirty = dirty;
@@ -666,9 +610,4 @@ impl<R: RawMutex> Engine<R> {
         let (cluster, _) = extents.locate(index)?;
         Some(self.geometry.offset_of(cluster) + byte % self.geometry.cluster_bytes())
     }
-}
-
-/// Where the boot sector keeps Windows NT's state byte, whose lowest bit is a dirty mark.
-fn fat_state_at(kind: Kind) -> u64 {
-    if kind == Kind::Fat32 { 65 } else { 37 }
 }

@@ -6,6 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::bytes::{get8, get16, get32, get64, put};
+use super::geometry::Kind;
 use super::{FileAttributes, NodeKind};
 use crate::time::{DosTime, FileTime, apply_utc_offset};
 use crate::upcase::UpcaseTable;
@@ -23,17 +24,17 @@ const _: () = assert!(2 + 255usize.div_ceil(15) <= MAXIMUM_RECORDS);
 pub(crate) const EXFAT_BITMAP: u8 = 0x81;
 pub(crate) const EXFAT_UPCASE: u8 = 0x82;
 pub(crate) const EXFAT_LABEL: u8 = 0x83;
-const EXFAT_FILE: u8 = 0x85;
-const EXFAT_STREAM: u8 = 0xC0;
-const EXFAT_NAME: u8 = 0xC1;
+pub(crate) const EXFAT_FILE: u8 = 0x85;
+pub(crate) const EXFAT_STREAM: u8 = 0xC0;
+pub(crate) const EXFAT_NAME: u8 = 0xC1;
 
 /// exFAT's flags of a stream: clusters may be there; they follow each other without a chain in the FAT.
 const ALLOCATION_POSSIBLE: u8 = 1;
 const NO_FAT_CHAIN: u8 = 2;
 
-const FAT_DELETED: u8 = 0xE5;
-const FAT_VOLUME: u8 = 0x08;
-const FAT_LONG_NAME: u8 = 0x0F;
+pub(crate) const FAT_DELETED: u8 = 0xE5;
+pub(crate) const FAT_VOLUME: u8 = 0x08;
+pub(crate) const FAT_LONG_NAME: u8 = 0x0F;
 const FAT_LAST_LONG: u8 = 0x40;
 
 /// What a set says, but its name.
@@ -90,7 +91,7 @@ pub(crate) enum Fed {
 
 /// Puts sets together.
 pub(crate) struct SetParser {
-    exfat: bool,
+    kind: Kind,
     /// Take sums for granted: for sets that were checked when their directory was first read.
     pub(crate) trusting: bool,
     /// The set just completed.
@@ -130,9 +131,9 @@ impl KnownTime {
 }
 
 impl SetParser {
-    pub(crate) fn new(exfat: bool) -> Self {
+    pub(crate) fn new(kind: Kind) -> Self {
         Self {
-            exfat,
+            kind,
             trusting: false,
             record: Record::default(),
             name: Vec::new(),
@@ -156,7 +157,7 @@ impl SetParser {
 
     /// Takes the record at `position` of the directory; positions are fed in rising order.
     pub(crate) fn feed(&mut self, position: u32, bytes: &[u8]) -> Fed {
-        if self.exfat { self.feed_exfat(position, bytes) } else { self.feed_fat(position, bytes) }
+        if self.kind.is_exfat() { self.feed_exfat(position, bytes) } else { self.feed_fat(position, bytes) }
     }
 
     fn feed_exfat(&mut self, position: u32, bytes: &[u8]) -> Fed {
@@ -255,11 +256,13 @@ impl SetParser {
         let length = decode_short(bytes, &mut short, flags);
         let time = |packed: u32, centiseconds: u8| DosTime::unpack(packed, centiseconds).to_file_time();
         let size = u64::from(get32(bytes, 28));
+        // On FAT12 and FAT16, which need no more bits, other systems keep something else there.
+        let high = if self.kind == Kind::Fat32 { u32::from(get16(bytes, 20)) } else { 0 };
         self.record = Record {
             position,
             count: 1,
             attributes: u32::from(attributes) & 0x37,
-            first_cluster: u32::from(get16(bytes, 26)) | u32::from(get16(bytes, 20)) << 16,
+            first_cluster: u32::from(get16(bytes, 26)) | high << 16,
             size,
             valid: size,
             contiguous: false,
@@ -332,7 +335,7 @@ pub(crate) fn set_checksum(mut sum: u16, record: &[u8], first: bool) -> u16 {
 }
 
 /// The sum over an 8.3 name that its long-name records carry (FAT specification 7.2).
-fn short_checksum(record: &[u8]) -> u8 {
+pub(crate) fn short_checksum(record: &[u8]) -> u8 {
     record.iter().take(11).fold(0u8, |sum, &byte| sum.rotate_right(1).wrapping_add(byte))
 }
 
@@ -381,8 +384,8 @@ fn oem(byte: u8) -> u16 {
     }
 }
 
-/// Whether a name can be stored: its length, no control characters, none of `"*/:<>?\|`.
-pub(crate) fn is_valid_name(name: &[u16], exfat: bool) -> bool {
+/// Whether a name may have this unit: no control characters, none of `"*/:<>?\|`.
+pub(crate) fn is_valid_unit(unit: u16) -> bool {
     /// Bit n: character n is refused.
     const REFUSED: [u32; 4] = {
         let mut bits = [u32::MAX, 0, 0, 0];
@@ -394,11 +397,14 @@ pub(crate) fn is_valid_name(name: &[u16], exfat: bool) -> bool {
         }
         bits
     };
-    let bad =
-        |&unit: &u16| REFUSED.get(usize::from(unit) / 32).is_some_and(|bits| bits >> (unit % 32) & 1 != 0);
+    REFUSED.get(usize::from(unit) / 32).is_none_or(|bits| bits >> (unit % 32) & 1 == 0)
+}
+
+/// Whether a name can be stored: its length and its units.
+pub(crate) fn is_valid_name(name: &[u16], exfat: bool) -> bool {
     let dots = [u16::from(b'.'), u16::from(b' ')];
     (1..=255).contains(&name.len())
-        && !name.iter().any(bad)
+        && name.iter().all(|&unit| is_valid_unit(unit))
         && !name.iter().all(|&unit| unit == dots[0])
         // Windows drops these from FAT names, and then does not find the file.
         && (exfat || !name.last().is_some_and(|last| dots.contains(last)))
@@ -573,8 +579,12 @@ pub(crate) fn short_name_units(short: &[u8; 11]) -> Vec<u16> {
 /// A character that an 8.3 name can have, in upper case.
 fn short_character(unit: u16) -> Option<u8> {
     let byte = u8::try_from(unit).ok().filter(u8::is_ascii)?.to_ascii_uppercase();
-    let good = byte.is_ascii_alphanumeric() || b"!#$%&'()-@^_`{}~".contains(&byte);
-    good.then_some(byte)
+    is_short_byte(byte).then_some(byte)
+}
+
+/// Whether an 8.3 name as stored may have this byte (FAT specification 6.1), a space aside.
+pub(crate) fn is_short_byte(byte: u8) -> bool {
+    byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte >= 0x80 || b"!#$%&'()-@^_`{}~".contains(&byte)
 }
 
 #[cfg(test)]
@@ -598,7 +608,7 @@ mod tests {
     }
 
     fn parse(set: &[u8], exfat: bool) -> Option<(Record, Vec<u16>)> {
-        let mut parser = SetParser::new(exfat);
+        let mut parser = SetParser::new(if exfat { Kind::Exfat } else { Kind::Fat32 });
         let count = set.len() / RECORD;
         for (position, bytes) in set.chunks(RECORD).enumerate() {
             let fed = parser.feed(100 + position as u32, bytes);

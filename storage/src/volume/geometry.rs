@@ -108,6 +108,59 @@ impl Geometry {
         }
     }
 
+    /// Offset in the FAT of a cluster's entry, and its bytes.
+    pub(crate) fn fat_place(&self, cluster: u32) -> (u64, usize) {
+        let cluster = u64::from(cluster);
+        match self.kind {
+            Kind::Exfat | Kind::Fat32 => (cluster * 4, 4),
+            Kind::Fat16 => (cluster * 2, 2),
+            Kind::Fat12 => (cluster + cluster / 2, 2),
+        }
+    }
+
+    /// A cluster's entry in the bytes at its place.
+    pub(crate) fn decode_fat(&self, cluster: u32, bytes: [u8; 4]) -> u32 {
+        let entry = u32::from_le_bytes(bytes);
+        match self.kind {
+            Kind::Exfat => entry,
+            Kind::Fat32 => entry & 0x0FFF_FFFF,
+            Kind::Fat16 => entry & 0xFFFF,
+            Kind::Fat12 if cluster % 2 == 1 => entry >> 4 & 0xFFF,
+            Kind::Fat12 => entry & 0xFFF,
+        }
+    }
+
+    /// The bytes at a cluster's place with another entry; bits that are not the entry's own stay as in `old`.
+    pub(crate) fn encode_fat(&self, cluster: u32, old: [u8; 4], value: u32) -> [u8; 4] {
+        let old = u32::from_le_bytes(old);
+        let entry = match self.kind {
+            Kind::Exfat | Kind::Fat16 => value,
+            Kind::Fat32 => old & 0xF000_0000 | value & 0x0FFF_FFFF,
+            Kind::Fat12 if cluster % 2 == 1 => old & 0xF | (value & 0xFFF) << 4,
+            Kind::Fat12 => old & 0xF000 | value & 0xFFF,
+        };
+        entry.to_le_bytes()
+    }
+
+    /// Where the boot sector says that the volume was not left cleanly, and by which bit: exFAT's VolumeDirty, or in
+    /// Windows NT's state byte of FAT.
+    pub(crate) fn dirty_mark(&self) -> (u64, u8) {
+        match self.kind {
+            Kind::Exfat => (106, 2),
+            Kind::Fat32 => (65, 1),
+            Kind::Fat12 | Kind::Fat16 => (37, 1),
+        }
+    }
+
+    /// The bit of FAT entry 1 that is clear while the volume is not clean; 0 where there is none.
+    pub(crate) fn clean_bit(&self) -> u32 {
+        match self.kind {
+            Kind::Fat32 => 1 << 27,
+            Kind::Fat16 => 1 << 15,
+            Kind::Exfat | Kind::Fat12 => 0,
+        }
+    }
+
     fn fits(&self, bytes: u64) -> bool {
         let entry_bits: u64 = match self.kind {
             Kind::Exfat | Kind::Fat32 => 32,

@@ -14,7 +14,7 @@ mod group;
 mod node;
 mod operations;
 mod ranges;
-mod space_map;
+pub(crate) mod space_map;
 mod streams;
 mod transaction;
 mod types;

@@ -29,6 +29,20 @@ impl SpaceMap {
         Ok(map)
     }
 
+    /// A map with all of `clusters` free.
+    pub(crate) fn all_free(clusters: u32) -> Result<Self, VolumeError> {
+        let mut map = Self::new(clusters)?;
+        for word in 0..map.words.len() {
+            map.load(word, 0);
+        }
+        Ok(map)
+    }
+
+    /// 32 clusters from index `32 * word` on, as a stored bitmap has them; those behind the last are taken.
+    pub(crate) fn word(&self, word: usize) -> u32 {
+        self.words.get(word).copied().unwrap_or(u32::MAX)
+    }
+
     /// How many clusters are free.
     pub(crate) fn free(&self) -> u32 {
         self.free
@@ -136,7 +150,8 @@ impl SpaceMap {
         None
     }
 
-    fn run_length(&self, index: u32, limit: u32) -> u32 {
+    /// How many clusters from index `index` on are free in a row, at most `limit`.
+    pub(crate) fn run_length(&self, index: u32, limit: u32) -> u32 {
         let mut length = 0;
         while length < limit {
             let at = index + length;
