@@ -376,7 +376,8 @@ impl<R: RawMutex> Checker<'_, R> {
         put(&mut self.label, 0, record.get(..11).unwrap_or(&[]));
         let stored = self.label;
         for (number, byte) in self.label.iter_mut().enumerate() {
-            if !(is_short_byte(byte.to_ascii_uppercase()) || (*byte == b' ' && number > 0)) {
+            byte.make_ascii_uppercase();
+            if !(is_short_byte(*byte) || (*byte == b' ' && number > 0)) {
                 *byte = b'_';
             }
         }

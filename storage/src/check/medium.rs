@@ -185,19 +185,23 @@ impl<R: RawMutex> Medium<R> {
             Err(_) => 512,
         };
         // FAT32's copy (FAT specification 3.3); where the boot sector makes no sense, at its usual place.
-        let copy_at = u64::from(if parsed.is_ok() { get16(&boot, 50) } else { 6 });
-        let reserved = u64::from(get16(&boot, 14));
-        if copy_at == 0 || copy_at >= reserved.max(7) || (copy_at + 1) * sector > self.bytes {
+        let mut copy = [0; 512];
+        let mut copy_at = 0;
+        let mut parsed_copy = None;
+        for place in [u64::from(get16(&boot, 50)), 6] {
+            let reserved = u64::from(get16(&boot, 14)).max(7);
+            if parsed_copy.is_none() && place > 0 && place < reserved && (place + 1) * sector <= self.bytes {
+                copy_at = place;
+                self.read(copy_at * sector, &mut copy)?;
+                parsed_copy = Geometry::parse(&copy, self.bytes).ok().filter(|copy| copy.kind == Kind::Fat32);
+            }
+        }
+        if copy_at == 0 {
             return Ok((parsed?, false));
         }
-        let mut copy = [0; 512];
-        self.read(copy_at * sector, &mut copy)?;
-        let parsed_copy = Geometry::parse(&copy, self.bytes).ok().filter(|copy| copy.kind == Kind::Fat32);
         let parsed = match (parsed, &parsed_copy) {
             // They contradict each other: the one that the rest of the volume agrees with counts.
-            (Ok(geometry), Some(other))
-                if geometry != *other && self.agrees(other, &copy)? > self.agrees(&geometry, &boot)? =>
-            {
+            (Ok(geometry), Some(other)) if self.agrees(other, &copy)? > self.agrees(&geometry, &boot)? => {
                 Err(VolumeError::Corrupt)
             }
             (parsed, _) => parsed,
@@ -208,6 +212,8 @@ impl<R: RawMutex> Medium<R> {
                 let same =
                     boot.iter().zip(&copy).enumerate().all(|(at, (one, other))| at == 65 || one == other);
                 if !same {
+                    put(&mut boot, 50, &(copy_at as u16).to_le_bytes());
+                    self.write(0, &boot)?;
                     let clean = get8(&boot, 65) & !1;
                     put(&mut boot, 65, &[clean]);
                     self.write(copy_at * sector, &boot)?;
@@ -235,6 +241,12 @@ impl<R: RawMutex> Medium<R> {
         let needed = (u64::from(geometry.clusters) + 2) * 4;
         count += u32::from(geometry.fat_bytes - needed < 64 * u64::from(geometry.sector_size));
         count += u32::from(geometry.fat_copies == 2) + u32::from(geometry.root_cluster == 2);
+        count += u32::from(get16(boot, 40) == 0) + u32::from(get16(boot, 50) == 6);
+        if let Some(place) = geometry.information_sector {
+            let mut signature = [0; 4];
+            self.read(place, &mut signature)?;
+            count += u32::from(signature == *b"RRaA");
+        }
         let end = geometry.heap + (u64::from(geometry.clusters) << geometry.cluster_shift);
         Ok(count + u32::from(self.bytes - end < geometry.cluster_bytes()))
     }

@@ -255,6 +255,10 @@ fn parse_fat(boot: &[u8]) -> Option<Geometry> {
     if kind == Kind::Fat32 && clusters > 0x0FFF_FFF5 {
         return None;
     }
+    // Only FAT32 has no root at a fixed place, and only FAT32 counts its FAT's sectors elsewhere.
+    if kind != Kind::Fat32 && (root_entries == 0 || get16(boot, 22) == 0) {
+        return None;
+    }
     let (mut fat, mut fat_copies, mut root_cluster) = (reserved * size, copies, 0);
     let mut information_sector = None;
     let mut serial_at = 39;
