@@ -33,7 +33,7 @@ struct Command {
     handler: Handler,
 }
 
-const COMMANDS: [Command; 13] = [
+const COMMANDS: [Command; 14] = [
     Command {
         name: "array",
         forms: &[
@@ -47,6 +47,12 @@ const COMMANDS: [Command; 13] = [
         ],
         summary: "the mirror of two disks: show, make, repair, check it",
         handler: array,
+    },
+    Command {
+        name: "check",
+        forms: &["VOLUME [repair]"],
+        summary: "look for damage on a volume, and repair it",
+        handler: check,
     },
     Command { name: "crash", forms: &[""], summary: "what the last crash left behind", handler: crash },
     Command {
@@ -142,6 +148,7 @@ pub(crate) fn carry_out(action: &Action, system: &mut dyn System, out: &mut dyn 
             (system.format(*disk, *format), format!("Disk {disk} is formatted."))
         }
         Action::Array(change) => return crate::array::carry_out(*change, system, out),
+        Action::Check(volume, repair) => (system.check(*volume, *repair, out), String::new()),
         Action::RemoveUser(name) => (system.remove_user(name), format!("User {name} is gone.")),
         Action::RemoveShare(name) => {
             (system.remove_share(name), format!("Share {name} is gone; its files stay."))
@@ -421,6 +428,25 @@ fn date(arguments: &[&str], system: &mut dyn System, out: &mut dyn Write) -> Res
         _ => return usage("date", out),
     }
     Ok(Next::Prompt)
+}
+
+fn check(arguments: &[&str], _: &mut dyn System, out: &mut dyn Write) -> Result<Next, fmt::Error> {
+    let (volume, repair) = match arguments {
+        [volume] => (volume, false),
+        [volume, "repair"] => (volume, true),
+        _ => return usage("check", out),
+    };
+    let Ok(volume) = volume.parse::<usize>() else { return usage("check", out) };
+    writeln!(
+        out,
+        "Until it is done the shares of volume {volume} are away; what clients have open there is closed."
+    )?;
+    if repair {
+        writeln!(out, "What is wrong will be put right; lost clusters become files in FOUND.000.")?;
+    } else {
+        writeln!(out, "Nothing will be changed.")?;
+    }
+    Ok(Next::Confirm(Action::Check(volume, repair)))
 }
 
 fn format_disk(arguments: &[&str], system: &mut dyn System, out: &mut dyn Write) -> Result<Next, fmt::Error> {
@@ -740,6 +766,11 @@ pub(crate) mod tests {
             Ok(())
         }
 
+        fn check(&mut self, volume: usize, repair: bool, out: &mut dyn Write) -> Outcome {
+            self.done.push(format!("check {volume} {repair}"));
+            writeln!(out, "nothing is wrong").map_err(|_| String::new())
+        }
+
         fn users(&self) -> Vec<User> {
             vec![User { name: "ada".into(), administrator: true, disabled: false }]
         }
@@ -878,6 +909,7 @@ pub(crate) mod tests {
     fn what_cannot_be_is_said() {
         assert!(ran("format 2").0.contains("There is no disk 2."));
         assert!(ran("format x").0.starts_with("usage:"));
+        assert!(ran("check x").0.starts_with("usage:") && ran("check 0 now").0.starts_with("usage:"));
         assert!(ran("user add ADA").0.contains("already"));
         assert!(ran("user del bob").0.contains("There is no user bob."));
         let (mut model, mut out) = (Model::default(), String::new());

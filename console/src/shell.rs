@@ -37,6 +37,8 @@ pub(crate) enum Action {
     Format(usize, crate::DiskFormat),
     /// Change the array.
     Array(crate::ArrayChange),
+    /// Check a volume, or repair it.
+    Check(usize, bool),
     /// Remove an account.
     RemoveUser(String),
     /// Remove a share.
@@ -205,6 +207,9 @@ mod tests {
         assert_eq!(system.done, [""; 0]);
         let (_, system) = session("format 0\ryes\rformat 1 fat32\ryes\r");
         assert_eq!(system.done, ["format 0 ExFat", "format 1 Fat32"]);
+        let (out, system) = session("check 0\rno\rcheck 1\ryes\rcheck 0 repair\ryes\r");
+        assert_eq!(system.done, ["check 1 false", "check 0 true"]);
+        assert!(out.contains("nothing is wrong"), "{out}");
         let (_, system) = session("user del ada\ryes\rshare del data\ryes\r");
         assert_eq!(system.done, ["remove user ada", "remove share data"]);
     }

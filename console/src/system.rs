@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::Write;
 
 /// A change that was refused says why, in words for a person, without a full stop.
 pub type Outcome<T = ()> = Result<T, String>;
@@ -41,6 +42,10 @@ pub trait System {
 
     /// Changes the array.
     fn change_array(&mut self, change: ArrayChange) -> Outcome;
+
+    /// Checks a volume, which no share shows meanwhile, and repairs it if told to. What is found, and how far it is, goes to
+    /// `out` as it comes.
+    fn check(&mut self, volume: usize, repair: bool, out: &mut dyn Write) -> Outcome;
 
     /// The accounts.
     fn users(&self) -> Vec<User>;

@@ -222,6 +222,10 @@ impl<B: Board> System for Commands<B> {
         self.0.change_volumes(|volumes, surroundings| volumes.change_array(change, surroundings))
     }
 
+    fn check(&mut self, volume: usize, repair: bool, out: &mut dyn fmt::Write) -> Outcome {
+        self.0.change_volumes(|volumes, surroundings| volumes.check(volume, repair, surroundings, out))
+    }
+
     fn users(&self) -> Vec<console::User> {
         let configuration = self.0.configuration();
         let users = configuration.users.iter().map(|user| console::User {

@@ -24,6 +24,7 @@ pub mod scheduler;
 mod service;
 mod share_volume;
 mod slots;
+mod volume_check;
 mod volumes;
 mod workers;
 

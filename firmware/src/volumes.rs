@@ -14,7 +14,7 @@ use console::FileSystem;
 use flash_layout::configuration::BlankDisks;
 use storage::cache::PAGE_SIZE;
 use storage::format::{FormatError, Kind, Options};
-use storage::partition::Layout;
+use storage::partition::{Layout, Partition, Role};
 use storage::{BlockDevice, Cache, Volume};
 
 use crate::array::{Array, Chances};
@@ -23,6 +23,7 @@ use crate::clock::{Clock, VolumeClock};
 use crate::entropy::EntropyPool;
 use crate::scheduler::{Event, Mutex, RawMutex, WaitQueue};
 use crate::share_volume::ShareVolume;
+use crate::volume_check;
 
 /// A volume in use.
 struct Mounted {
@@ -257,6 +258,52 @@ impl Volumes {
         self.mount_single(channel, &disk, surroundings)?;
         self.set_state(channel, "online");
         Ok(())
+    }
+
+    /// Checks a volume, mounted or not, and repairs it if told to. No share shows it meanwhile. What is found goes to
+    /// `out`.
+    pub fn check(
+        &self,
+        number: usize,
+        repair: bool,
+        surroundings: &Surroundings<'_>,
+        out: &mut dyn core::fmt::Write,
+    ) -> Result<(), String> {
+        let _changing = self.changing.lock();
+        let (partition, journal, channel) = self.place_of_volume(number).ok_or("there is no such volume")?;
+        self.unmount(number, surroundings);
+        // Unmounting empties the journal, if all went well: from here on the volume alone is what counts.
+        if let Some(journal) = &journal
+            && let Err(why) = storage::volume::settle_journal(journal.clone(), &*partition, repair)
+        {
+            log::warn!("volume {number}: its journal: {why}");
+        }
+        let checked = volume_check::check(&self.cache, partition.clone(), number, repair, out);
+        let mounted = self.mount(number, partition, journal, surroundings);
+        if let Some(channel) = channel {
+            self.set_state(channel, if mounted.is_ok() { "online" } else { "not mountable" });
+        }
+        checked.and(mounted)
+    }
+
+    /// Where a volume is, or would be: its partition, its journal, and the channel of a disk of its own.
+    #[allow(clippy::type_complexity)]
+    fn place_of_volume(
+        &self,
+        number: usize,
+    ) -> Option<(Arc<dyn BlockDevice>, Option<Arc<dyn BlockDevice>>, Option<usize>)> {
+        if let Some(mirror) = self.mirror().filter(|_| number == 0) {
+            return Some((mirror.data()?, mirror.journal(), None));
+        }
+        let disks = self.devices();
+        let (channel, disk) = disks
+            .into_iter()
+            .find(|&(channel, _)| !self.is_member(channel) && self.volume_of(channel) == number)?;
+        let layout = Layout::read(&*disk).ok()?;
+        // Where no boot sector makes sense, its copy may.
+        let data = |part: &Partition| part.role == Role::Data;
+        let place = layout.data().or_else(|| layout.partitions.iter().copied().find(data))?;
+        Some((place.open(&disk)?, layout.journal(&disk), Some(channel)))
     }
 
     fn with<T>(&self, channel: usize, body: impl FnOnce(&mut Channel) -> T) -> Option<T> {

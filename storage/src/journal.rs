@@ -113,6 +113,15 @@ impl Journal {
         Ok((journal, replay))
     }
 
+    /// Empties a volume's journal without replaying it.
+    pub(crate) fn give_up(device: Arc<dyn BlockDevice>, owner: Owner) -> Result<(), DeviceError> {
+        let block = u64::from(device.block_size());
+        let end = (device.blocks() * block).min(LOG_START + MAXIMUM_LOG);
+        let mut journal = Self { device, owner, block, epoch: 0, sequence: 0, position: LOG_START, end };
+        journal.epoch = journal.read_headers()?.map_or(0, |header| header.0);
+        journal.reset(false)
+    }
+
     /// Bytes of the log in use, and in all.
     pub(crate) fn fill(&self) -> (u64, u64) {
         (self.position - LOG_START, self.end - LOG_START)

@@ -247,6 +247,9 @@ impl<R: RawMutex> Checker<'_, R> {
                 continue;
             }
             let mut count = 1;
+            if self.names.len() % 256 == 255 {
+                self.progress();
+            }
             if kind == EXFAT_FILE {
                 let set = self.gather(visit.cursor)?;
                 let credible = set.is_whole() && set.is_sound();
@@ -541,6 +544,9 @@ impl<R: RawMutex> Checker<'_, R> {
             let within = at % self.geometry.cluster_bytes();
             if at > 0 && within == 0 {
                 cluster = self.entry(cluster)?;
+            }
+            if at % 16384 == 0 {
+                self.progress();
             }
             let place = self.geometry.offset_of(cluster) + within;
             let mut sector = [0; 512];

@@ -85,6 +85,9 @@ impl<R: RawMutex> Checker<'_, R> {
         let mut labels = 0;
         while let Some((place, record)) = self.record(&visit.cursor)? {
             position += 1;
+            if position % 1024 == 0 {
+                self.progress();
+            }
             if record[0] == 0 || record[0] == FAT_DELETED {
                 self.orphans(&mut long, 0)?;
                 parser.reset();
@@ -424,6 +427,9 @@ impl<R: RawMutex> Checker<'_, R> {
         let mut followers = SpaceMap::all_free(self.geometry.clusters)?;
         let mut total = 0u32;
         for cluster in 2..end {
+            if cluster % 4096 == 0 {
+                self.progress();
+            }
             if !self.claimed.is_free(cluster) {
                 continue;
             }
@@ -453,6 +459,9 @@ impl<R: RawMutex> Checker<'_, R> {
         // First the chains from their beginnings, then circles, which have none, then what was left of too long ones.
         for round in 0..3 {
             for cluster in 2..end {
+                if cluster % 4096 == 0 {
+                    self.progress();
+                }
                 let begins = round > 0 || followers.is_free(cluster);
                 if !begins
                     || lost.len() >= MOST_FILES

@@ -85,11 +85,11 @@ impl<R: RawMutex> Medium<R> {
 
     /// Writes `length` zeros, in a repair.
     pub(super) fn zero(&mut self, offset: u64, length: u64) -> Result<(), VolumeError> {
-        let zeros = [0; 4096];
+        static ZEROS: [u8; 4096] = [0; 4096];
         let mut done = 0;
         while done < length {
             let count = (length - done).min(4096) as usize;
-            self.write(offset + done, zeros.get(..count).unwrap_or(&[]))?;
+            self.write(offset + done, ZEROS.get(..count).unwrap_or(&[]))?;
             done += count as u64;
         }
         Ok(())

@@ -16,6 +16,7 @@ mod medium;
 mod walk;
 
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use lock_api::RawMutex;
@@ -183,7 +184,7 @@ impl Report {
 /// What is told while a check is at work.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// It goes on: clusters accounted for, of how many.
+    /// It goes on: clusters accounted for, of how many. Comes every few thousand steps.
     Progress(u32, u32),
     /// Something is wrong with the file or directory at this path (components parted by `\`; may be cut in the middle).
     Found(Finding, &'a [u16]),
@@ -228,7 +229,6 @@ pub fn check<R: RawMutex>(
         system: SystemFiles::default(),
         label: *b"NO NAME    ",
         told: 0,
-        told_progress: 0,
         watch,
     };
     if boot_damaged {
@@ -264,7 +264,6 @@ struct Checker<'a, R: RawMutex> {
     /// The root's label (FAT).
     label: [u8; 11],
     told: u32,
-    told_progress: u32,
     watch: &'a mut dyn FnMut(&Event<'_>),
 }
 
@@ -318,14 +317,9 @@ impl<R: RawMutex> Checker<'_, R> {
         (self.watch)(&Event::Found(finding, &path));
     }
 
-    /// Tells how far it is, now and then.
+    /// Tells how far it is. Called often enough that others, with whom the caller may share a processor, get a turn.
     fn progress(&mut self) {
-        let done = self.geometry.clusters - self.claimed.free();
-        let step = (self.geometry.clusters / 64).max(1);
-        if done / step != self.told_progress {
-            self.told_progress = done / step;
-            (self.watch)(&Event::Progress(done, self.geometry.clusters));
-        }
+        (self.watch)(&Event::Progress(self.geometry.clusters - self.claimed.free(), self.geometry.clusters));
     }
 
     /// The copies of the FAT. The first counts, but where it makes no sense and another does.
@@ -351,7 +345,7 @@ impl<R: RawMutex> Checker<'_, R> {
             }
             _ => true,
         };
-        let (mut first, mut other) = ([0; PIECE], [0; PIECE]);
+        let (mut first, mut other) = (vec![0; PIECE], vec![0; PIECE]);
         for copy in 1..copies {
             let mut at = 0;
             while at < bytes {
@@ -374,6 +368,7 @@ impl<R: RawMutex> Checker<'_, R> {
                     self.found_many(Finding::FatCopies, wrong.max(1) as u32, &[]);
                 }
                 at += length as u64;
+                self.progress();
             }
         }
         Ok(())

@@ -451,11 +451,7 @@ fn open_journal(
     journal: Arc<dyn BlockDevice>,
     device: &dyn BlockDevice,
 ) -> Result<Option<(Journal, Replay)>, VolumeError> {
-    let mut boot = alloc::vec![0; device.block_size() as usize];
-    device.read(0, &mut [&mut boot]).map_err(|_| VolumeError::Io)?;
-    let bytes = device.blocks() * u64::from(device.block_size());
-    let geometry = geometry::Geometry::parse(boot.get(..512).unwrap_or(&[]), bytes)?;
-    match Journal::open(journal, device, Owner { serial: geometry.serial, bytes }) {
+    match Journal::open(journal, device, owner(device)?) {
         Ok(opened) => Ok(Some(opened)),
         Err(ReplayError::Foreign) => {
             log::error!(
@@ -464,6 +460,29 @@ fn open_journal(
             Ok(None)
         }
         Err(ReplayError::Device(_)) => Err(VolumeError::Io),
+    }
+}
+
+/// Whose journal it has to be.
+fn owner(device: &dyn BlockDevice) -> Result<Owner, VolumeError> {
+    let mut boot = alloc::vec![0; device.block_size() as usize];
+    device.read(0, &mut [&mut boot]).map_err(|_| VolumeError::Io)?;
+    let bytes = device.blocks() * u64::from(device.block_size());
+    let geometry = geometry::Geometry::parse(boot.get(..512).unwrap_or(&[]), bytes)?;
+    Ok(Owner { serial: geometry.serial, bytes })
+}
+
+/// For a volume that is not mounted: brings what its journal holds to its place and empties it. A journal that does not
+/// fit the volume any more stays, unless `repair`: then it is given up.
+pub fn settle_journal(
+    journal: Arc<dyn BlockDevice>,
+    device: &dyn BlockDevice,
+    repair: bool,
+) -> Result<(), VolumeError> {
+    match open_journal(journal.clone(), device)? {
+        Some((mut journal, _)) => journal.reset(false).map_err(|_| VolumeError::Io),
+        None if repair => Journal::give_up(journal, owner(device)?).map_err(|_| VolumeError::Io),
+        None => Ok(()),
     }
 }
 
