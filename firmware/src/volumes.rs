@@ -217,6 +217,9 @@ impl Volumes {
             String::from_utf16_lossy(&information.label),
             if information.read_only { ", read-only" } else { "" }
         );
+        if volume.status().found_dirty {
+            log::warn!("volume {number}: was not left cleanly; `check {number}` looks for damage");
+        }
         let shared = Arc::new(ShareVolume::new(volume.clone()));
         self.with_slot(number, |slot| {
             *slot = Slot { mounted: Some(Mounted { volume, shared }), failing: false }
@@ -425,7 +428,14 @@ impl Volumes {
         let shown = member.is_some() || state == "online";
         let volume =
             self.with_slot(number, |slot| slot.mounted.as_ref().map(|mounted| mounted.volume.clone()));
-        let volume = volume.flatten().filter(|_| shown).map(|volume| {
+        let volume = volume.flatten().filter(|_| shown);
+        let state = match volume.as_ref().map(|volume| volume.status()) {
+            Some(status) if status.damaged => "damaged",
+            Some(status) if status.read_only => "read-only",
+            Some(status) if status.found_dirty => "unchecked",
+            _ => member.unwrap_or(state),
+        };
+        let volume = volume.map(|volume| {
             let information = volume.information();
             let space = volume.space().ok();
             console::VolumeUse {
@@ -440,7 +450,7 @@ impl Volumes {
             channel,
             model: disk.identity.model.to_string(),
             size: disk.device.blocks().saturating_mul(u64::from(disk.device.block_size())),
-            state: String::from(member.unwrap_or(state)),
+            state: String::from(state),
             errors: 0,
             volume,
         }

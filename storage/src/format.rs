@@ -8,6 +8,7 @@ use crate::device::write_bytes;
 use crate::partition::{self, Layout};
 use crate::upcase::{UpcaseTable, table_checksum};
 use crate::volume::bytes::put;
+use crate::volume::geometry::boot_checksum;
 use crate::{BlockDevice, DeviceError};
 
 /// Which file system to make.
@@ -230,12 +231,7 @@ fn exfat(device: &dyn BlockDevice, hidden: u64, options: &Options) -> Result<(),
         let end = if number == 0 { 510 } else { ((number + 1) * sector - 2) as usize };
         put(&mut region, end, &[0x55, 0xAA]);
     }
-    let mut sum = 0u32;
-    for (offset, &byte) in region.iter().take((11 * sector) as usize).enumerate() {
-        if !matches!(offset, 106 | 107 | 112) {
-            sum = sum.rotate_right(1).wrapping_add(u32::from(byte));
-        }
-    }
+    let sum = boot_checksum(region.get(..(11 * sector) as usize).unwrap_or(&[]));
     if let Some(last) = region.get_mut((11 * sector) as usize..) {
         for place in last.chunks_exact_mut(4) {
             place.copy_from_slice(&sum.to_le_bytes());

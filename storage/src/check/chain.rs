@@ -58,6 +58,10 @@ impl<R: RawMutex> Checker<'_, R> {
             }
             cluster = self.entry(cluster)?;
             if self.geometry.kind.is_end(cluster) {
+                // exFAT knows one mark (4.1).
+                if self.geometry.kind.is_exfat() && cluster != self.geometry.kind.end_of_chain() {
+                    chain.broken = Some(Finding::ChainBroken);
+                }
                 break;
             }
         }

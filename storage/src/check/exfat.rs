@@ -208,8 +208,8 @@ impl<R: RawMutex> Checker<'_, R> {
             self.release_chain(first, chain.count)?;
             return Ok(false);
         }
-        if chain.longer {
-            self.found(Finding::ChainLong, &[]);
+        if chain.longer || chain.broken.is_some() {
+            self.found(chain.broken.unwrap_or(Finding::ChainLong), &[]);
             self.end_chain(chain.last)?;
         }
         Ok(true)
@@ -262,16 +262,14 @@ impl<R: RawMutex> Checker<'_, R> {
                     EXFAT_BITMAP => place == self.system.bitmap.record,
                     EXFAT_UPCASE => place == self.system.table.record,
                     EXFAT_LABEL => visit.directory.is_root() && get8(&record, 1) <= 11,
-                    // A benign primary record (6.2.1.3) is somebody's; its secondary ones are passed below.
-                    _ => kind & 0x60 == 0x20,
+                    // The volume's GUID and TexFAT's padding (7.5, 7.10), the only other primary records there are.
+                    _ => matches!(kind, 0xA0 | 0xA1) && visit.directory.is_root(),
                 };
                 if !own {
                     let finding =
                         if kind == EXFAT_LABEL { Finding::SystemRecords } else { Finding::BrokenSet };
                     self.found(finding, &[]);
                     self.medium.write(place, &[unused(kind)])?;
-                } else if kind & 0x20 != 0 {
-                    count = self.gather(visit.cursor)?.count().min(usize::from(get8(&record, 1)) + 1);
                 }
             }
             for _ in 0..count {

@@ -10,7 +10,7 @@ use crate::BlockDevice;
 use crate::cache::{Cache, DeviceIndex, PAGE_SIZE};
 use crate::volume::VolumeError;
 use crate::volume::bytes::{get8, get16, get32, put};
-use crate::volume::geometry::{Geometry, Kind};
+use crate::volume::geometry::{Geometry, Kind, boot_checksum};
 
 /// Bytes of the FAT that are looked at without asking the cache.
 const WINDOW: u64 = 4096;
@@ -309,12 +309,4 @@ impl<R: RawMutex> Medium<R> {
         self.write(12 * sector as u64, &region)?;
         Ok((geometry, true))
     }
-}
-
-/// The sum over the first eleven sectors of a boot region, without the bytes that change in use (3.4).
-fn boot_checksum(sectors: &[u8]) -> u32 {
-    sectors.iter().enumerate().fold(0u32, |sum, (offset, &byte)| match offset {
-        106 | 107 | 112 => sum,
-        _ => sum.rotate_right(1).wrapping_add(u32::from(byte)),
-    })
 }

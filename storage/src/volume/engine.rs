@@ -1,6 +1,7 @@
 //! The state of a mounted volume, its FAT and its free space.
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -10,7 +11,7 @@ use super::bytes::{get8, get16, get32, get64};
 use super::directory::Directories;
 use super::entry::{EXFAT_BITMAP, EXFAT_LABEL, EXFAT_UPCASE, RECORD};
 use super::extents::Extents;
-use super::geometry::{Geometry, Kind};
+use super::geometry::{Geometry, Kind, boot_checksum};
 use super::group::Groups;
 use super::node::Nodes;
 use super::ranges::Ranges;
@@ -36,6 +37,8 @@ pub(crate) struct Engine<R: RawMutex> {
     pub(super) transaction: Transaction,
     clock: Arc<dyn Clock>,
     pub(super) read_only: bool,
+    /// The structure contradicts itself: that is why there are no more changes.
+    pub(super) damaged: bool,
     /// The volume was not left cleanly before this mount: the mark stays until it was checked.
     pub(super) found_dirty: bool,
     /// The volume carries the dirty mark now.
@@ -87,6 +90,7 @@ impl<R: RawMutex> Engine<R> {
             transaction: Transaction::new(),
             clock,
             read_only,
+            damaged: false,
             found_dirty: false,
             marked_dirty: false,
             unmounted: false,
@@ -135,11 +139,50 @@ impl<R: RawMutex> Engine<R> {
 
     /// Notes that the structure contradicts itself: no more changes.
     pub(super) fn corrupt(&mut self, what: &str) -> VolumeError {
-        if !self.read_only {
-            log::error!("volume: {what}: read-only from now on, run a check");
+        if !self.damaged {
+            log::error!("volume \"{}\": {what}: read-only from now on, run a check", self.label());
         }
+        self.damaged = true;
         self.read_only = true;
         VolumeError::Corrupt
+    }
+
+    /// The label, for the log.
+    pub(super) fn label(&self) -> String {
+        String::from_utf16_lossy(&self.label)
+    }
+
+    /// Runs a part of mounting without which files can still be read.
+    fn or_read_only(
+        &mut self,
+        what: &str,
+        part: impl FnOnce(&mut Self) -> Result<(), VolumeError>,
+    ) -> Result<(), VolumeError> {
+        match part(self) {
+            Err(VolumeError::Corrupt) => {
+                let _ = self.corrupt(what);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// The sum over exFAT's boot sectors.
+    fn check_boot_sectors(&mut self) -> Result<(), VolumeError> {
+        let sector = self.geometry.sector_size as usize;
+        let mut region = Vec::with_capacity(12 * sector);
+        for number in 0..12 {
+            self.cache.inspect(self.device, (number * sector) as u64, sector, |bytes| {
+                region.extend_from_slice(bytes);
+            })?;
+        }
+        let sum = boot_checksum(region.get(..11 * sector).unwrap_or(&[]));
+        let stored = region.get(11 * sector..).unwrap_or(&[]);
+        if stored.chunks_exact(4).all(|word| get32(word, 0) == sum) {
+            Ok(())
+        } else {
+            Err(VolumeError::Corrupt)
+        }
     }
 
     fn mount_exfat(&mut self) -> Result<(), VolumeError> {
@@ -163,6 +206,13 @@ impl<R: RawMutex> Engine<R> {
             true
         })?;
         self.label = label;
+        self.or_read_only("its boot sectors contradict their checksum", Self::check_boot_sectors)?;
+        self.or_read_only("its bitmap is damaged", |engine| engine.load_bitmap(bitmap))?;
+        self.or_read_only("its up-case table is damaged", |engine| engine.load_upcase(upcase))
+    }
+
+    /// The free map, from where the root says the bitmap is: first cluster and length.
+    fn load_bitmap(&mut self, bitmap: Option<(u32, u64)>) -> Result<(), VolumeError> {
         let (first, length) = bitmap.ok_or(VolumeError::Corrupt)?;
         let needed = u64::from(self.geometry.clusters.div_ceil(8));
         if length < needed {
@@ -177,6 +227,11 @@ impl<R: RawMutex> Engine<R> {
             }
             self.map.load(word, u32::from_le_bytes(bits));
         }
+        Ok(())
+    }
+
+    /// The up-case table, from where the root says it is: first cluster, length and checksum.
+    fn load_upcase(&mut self, upcase: Option<(u32, u64, u32)>) -> Result<(), VolumeError> {
         let (first, length, sum) = upcase.ok_or(VolumeError::Corrupt)?;
         if length == 0 || length > 2 * 65536 {
             return Err(VolumeError::Corrupt);

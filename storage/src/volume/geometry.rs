@@ -179,6 +179,14 @@ impl Geometry {
     }
 }
 
+/// The sum over the first eleven sectors of exFAT's boot region, without the bytes that change in use (3.4).
+pub(crate) fn boot_checksum(sectors: &[u8]) -> u32 {
+    sectors.iter().enumerate().fold(0u32, |sum, (offset, &byte)| match offset {
+        106 | 107 | 112 => sum,
+        _ => sum.rotate_right(1).wrapping_add(u32::from(byte)),
+    })
+}
+
 /// exFAT 3.1.
 fn parse_exfat(boot: &[u8]) -> Option<Geometry> {
     let (sector_shift, cluster_shift) = (u32::from(get8(boot, 108)), u32::from(get8(boot, 109)));

@@ -57,6 +57,8 @@ pub struct Status {
     pub found_dirty: bool,
     /// No changes: asked for at mount, or because the structure is damaged.
     pub read_only: bool,
+    /// The structure is damaged: a check is needed.
+    pub damaged: bool,
     /// Metadata changes since mount.
     pub changes: u32,
 }
@@ -125,7 +127,15 @@ impl<R: RawMutex> Volume<R> {
         operation: impl FnOnce(&mut Engine<R>) -> Result<T, VolumeError>,
     ) -> Result<T, VolumeError> {
         let mut engine = self.engine.lock();
-        if engine.unmounted { Err(VolumeError::Stale) } else { operation(&mut engine) }
+        if engine.unmounted {
+            return Err(VolumeError::Stale);
+        }
+        let result = operation(&mut engine);
+        if matches!(result, Err(VolumeError::Corrupt)) {
+            // Nothing is built on a contradiction, wherever it was met.
+            let _ = engine.corrupt("its structure contradicts itself");
+        }
+        result
     }
 
     fn with_node<T>(
@@ -386,6 +396,7 @@ impl<R: RawMutex> Volume<R> {
             open_nodes: engine.nodes.open(),
             found_dirty: engine.found_dirty,
             read_only: engine.read_only,
+            damaged: engine.damaged,
             changes: engine.changes,
         }
     }
