@@ -8,7 +8,7 @@
 use std::sync::{Arc, OnceLock};
 
 use storage::format::{Kind, Options};
-use storage::partition::Layout;
+use storage::partition::{Layout, Partition};
 use storage::test_devices::RamDisk;
 use storage::time::{Clock, FileTime};
 use storage::volume::{FileAttributes, MetadataChange, NodeKind, VolumeError};
@@ -279,6 +279,20 @@ pub fn run(data: &[u8]) {
         {
             use_volume(&volume);
         }
+        check(part, &device);
+    }
+}
+
+/// The check says what is wrong, the repair puts it right, and a second check finds nothing.
+fn check(part: &Partition, device: &Arc<dyn BlockDevice>) {
+    let Some(part) = part.open(device) else { return };
+    let cache = Arc::new(Cache::<parking_lot::RawMutex>::new(2 << 20));
+    let check = |repair| storage::check::check(&cache, part.clone(), repair, &mut |_| ());
+    let looked = check(false);
+    let repaired = check(true);
+    assert_eq!(looked.is_ok(), repaired.is_ok());
+    if repaired.is_ok() {
+        assert!(check(false).is_ok_and(|report| report.is_clean()));
     }
 }
 

@@ -188,6 +188,9 @@ impl Bench {
             }
         }
         if self.only.is_none() {
+            report.check("the console checks a volume, and its shares come back", || {
+                check_volume(&machine, options.smb_port)
+            });
             report.check("the disks are a mirror", || array_is_good(&machine));
         }
         power_off(report, &mut machine);
@@ -429,6 +432,19 @@ pub fn format_fat32(machine: &Machine) -> Result<(), String> {
         .ok_or_else(|| format!("it does not ask first:\n{}", machine.console_tail(10)))?;
     contains(&machine.console_command("yes", Duration::from_secs(60))?, &["is formatted"])?;
     contains(&machine.console_command("disks", CONSOLE_LIMIT)?, &["FAT32"])
+}
+
+/// `check 0` finds nothing wrong on a volume that all the clients have used.
+fn check_volume(machine: &Machine, smb_port: u16) -> Result<(), String> {
+    let typed = machine.typist();
+    let before = machine.console_text().len();
+    typed(b"check 0\r")?;
+    machine
+        .console_wait(before, CONSOLE_LIMIT, |text| text.contains("Type yes").then_some(()))
+        .ok_or_else(|| format!("it does not ask first:\n{}", machine.console_tail(10)))?;
+    contains(&machine.console_command("yes", Duration::from_secs(120))?, &["Nothing is wrong."])?;
+    contains(&machine.console_command("disks", CONSOLE_LIMIT)?, &["online"])?;
+    answers(smb_port, CONSOLE_LIMIT)
 }
 
 /// Seconds of processor time that a process has used.

@@ -432,7 +432,8 @@ impl<R: RawMutex> Checker<'_, R> {
         }
         self.found(Finding::DuplicateName, &name);
         let digits = name.len().min(4);
-        for number in 0..10_000u32 {
+        let tried = self.new_names.len() as u32;
+        for number in tried..10_000 {
             let mut rest = number;
             for place in name.iter_mut().rev().take(digits) {
                 *place = u16::from(b'0') + (rest % 10) as u16;
@@ -440,8 +441,7 @@ impl<R: RawMutex> Checker<'_, R> {
             }
             let hash = self.upcase.hash(&name);
             if rest == 0 && !self.has_hash(hash) {
-                let at = self.names.partition_point(|known| known.0 < hash);
-                self.names.insert(at, (hash, second));
+                self.new_names.insert(hash);
                 other.keep(usize::from(get8(&other.bytes, 1)) + 1);
                 other.set_name(&name, &self.upcase);
                 return self.store(&mut other);

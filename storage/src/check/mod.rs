@@ -15,6 +15,7 @@ mod lost;
 mod medium;
 mod walk;
 
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -223,10 +224,12 @@ pub fn check<R: RawMutex>(
         pending: Vec::new(),
         path: Vec::new(),
         names: Vec::new(),
+        new_names: BTreeSet::new(),
         root_end: 0,
         root_room: Vec::new(),
         found_numbers: 0,
         system: SystemFiles::default(),
+        free_as_found: 0,
         label: *b"NO NAME    ",
         told: 0,
         watch,
@@ -253,6 +256,8 @@ struct Checker<'a, R: RawMutex> {
     path: Vec<Vec<u16>>,
     /// Names of the directory at hand, hashed, and where their sets are.
     names: Vec<(u32, Cursor)>,
+    /// Hashes of names given in it.
+    new_names: BTreeSet<u32>,
     /// Last cluster of the root directory.
     root_end: u32,
     /// Places in the root for one more set.
@@ -261,6 +266,8 @@ struct Checker<'a, R: RawMutex> {
     found_numbers: u32,
     /// Where the root's own records are (exFAT).
     system: SystemFiles,
+    /// Free clusters before a repair (FAT).
+    free_as_found: u32,
     /// The root's label (FAT).
     label: [u8; 11],
     told: u32,

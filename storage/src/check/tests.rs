@@ -9,7 +9,8 @@ use super::*;
 use crate::format::Kind as FormatKind;
 use crate::test_devices::{Generator, RamDisk, judge};
 use crate::volume::tests::model::Run;
-use crate::volume::tests::{Lock, exercise, formatted, mount_with};
+use crate::volume::tests::{Lock, exercise, formatted, mount_with, units};
+use crate::volume::{FileAttributes, NodeKind};
 
 fn run_check(disk: &Arc<RamDisk>, repair: bool) -> Result<Report, VolumeError> {
     let cache = Arc::new(Cache::<Lock>::new(1 << 20));
@@ -135,4 +136,228 @@ fn what_was_flipped_is_repaired_or_refused() {
             assert!(run_check(&disk, false).unwrap().is_clean(), "{kind:?} seed {seed}");
         }
     }
+}
+
+/// A FAT32 volume with `A.BIN` and `B.BIN` of five clusters each in the folder `D`, in one piece each, filled with 1 and 2.
+fn small_tree(kind: FormatKind) -> Arc<RamDisk> {
+    let disk = formatted(if kind == FormatKind::Exfat { 8 } else { 40 }, kind, Some(512));
+    let volume = mount_with(disk.clone(), 1 << 20).unwrap();
+    let folder = volume.create(&units("D"), NodeKind::Directory, FileAttributes(0)).unwrap();
+    volume.close(folder).unwrap();
+    for (name, byte) in [("D\\A.BIN", 1), ("D\\B.BIN", 2)] {
+        let node = volume.create(&units(name), NodeKind::File, FileAttributes(0)).unwrap();
+        volume.write(node, 0, &[byte; 2500]).unwrap();
+        volume.close(node).unwrap();
+    }
+    volume.unmount().unwrap();
+    disk
+}
+
+/// Where `pattern` is on the disk for the first time.
+fn find(disk: &RamDisk, pattern: &[u8]) -> u64 {
+    let image = disk.image();
+    image.windows(pattern.len()).position(|window| window == pattern).unwrap() as u64
+}
+
+fn geometry(disk: &RamDisk) -> Geometry {
+    let mut boot = [0; 512];
+    disk.peek(0, &mut boot);
+    Geometry::parse(&boot, disk.bytes()).unwrap()
+}
+
+/// Damages a small tree; the check names just that, repairs it, and fsck has nothing to say. The repaired disk.
+fn damaged(
+    kind: FormatKind,
+    expected: &[Finding],
+    damage: impl FnOnce(&RamDisk, &Geometry),
+) -> (Arc<RamDisk>, Report) {
+    let disk = small_tree(kind);
+    damage(&disk, &geometry(&disk));
+    let before = crc32fast::hash(&disk.image());
+    let seen = check_traced(&disk, false).unwrap();
+    let found: Vec<Finding> = seen.found().map(|found| found.0).collect();
+    assert_eq!(found, expected, "{kind:?}: {seen:?}");
+    assert_eq!(before, crc32fast::hash(&disk.image()), "looking changes nothing");
+    let report = run_check(&disk, true).unwrap();
+    assert_eq!(report.found().collect::<Vec<_>>(), seen.found().collect::<Vec<_>>());
+    judge::fsck(&disk, kind).unwrap();
+    assert!(run_check(&disk, false).unwrap().is_clean());
+    (disk, report)
+}
+
+fn content(disk: &Arc<RamDisk>, path: &str) -> Option<Vec<u8>> {
+    let volume = mount_with(disk.clone(), 1 << 20).unwrap();
+    let node = volume.open(&units(path)).ok()?;
+    Some(volume.read(node, 0, 100_000).unwrap().to_vec())
+}
+
+#[test]
+fn lost_clusters_become_files() {
+    for kind in [FormatKind::Exfat, FormatKind::Fat32] {
+        let (disk, report) = damaged(kind, &[Finding::LostClusters], |disk, _| {
+            let (at, mark) = match kind {
+                FormatKind::Exfat => (find(disk, b"A\0.\0B\0I\0N\0") - 66, [0x05]),
+                _ => (find(disk, b"A       BIN"), [0xE5]),
+            };
+            disk.poke(at, &mark);
+            if kind == FormatKind::Exfat {
+                disk.poke(at + 32, &[0x40]);
+                disk.poke(at + 64, &[0x41]);
+            }
+        });
+        assert_eq!((report.kept, report.freed), ((1, 5), 0), "{kind:?}");
+        let mut kept = content(&disk, "FOUND.000\\FILE0000.CHK").unwrap();
+        assert_eq!(kept.len(), 2560);
+        kept.truncate(2500);
+        assert_eq!(kept, vec![1; 2500]);
+        assert_eq!(content(&disk, "D\\A.BIN"), None);
+        assert_eq!(content(&disk, "D\\B.BIN").unwrap(), vec![2; 2500]);
+    }
+}
+
+#[test]
+fn each_damage_is_named_and_repaired() {
+    let entry = |disk: &RamDisk, name: &[u8; 11]| find(disk, name);
+    let first = |disk: &RamDisk, at: u64| {
+        let mut field = [0; 2];
+        disk.peek(at + 26, &mut field);
+        u32::from(u16::from_le_bytes(field))
+    };
+    let set = |disk: &RamDisk, geometry: &Geometry, cluster: u32, value: u32| {
+        for copy in 0..u64::from(geometry.fat_copies) {
+            let at = geometry.fat + copy * geometry.fat_bytes + u64::from(cluster) * 4;
+            disk.poke(at, &value.to_le_bytes());
+        }
+    };
+    let (a, b) = (b"A       BIN", b"B       BIN");
+    let fat = FormatKind::Fat32;
+
+    // B begins with A's clusters: A stays whole, what was B's is kept.
+    let found = [Finding::CrossLinked, Finding::LostClusters];
+    let (disk, report) = damaged(fat, &found, |disk, _| {
+        let cluster = first(disk, entry(disk, a));
+        disk.poke(entry(disk, b) + 26, &(cluster as u16).to_le_bytes());
+    });
+    assert_eq!(content(&disk, "D\\A.BIN").unwrap(), vec![1; 2500]);
+    assert_eq!(content(&disk, "D\\B.BIN").unwrap(), [0; 0]);
+    assert_eq!(report.kept, (1, 5));
+
+    // A's third cluster leads to its first; the last two are lost.
+    let found = [Finding::ChainLoop, Finding::LostClusters];
+    let (disk, _) = damaged(fat, &found, |disk, geometry| {
+        let cluster = first(disk, entry(disk, a));
+        set(disk, geometry, cluster + 2, cluster);
+    });
+    assert_eq!(content(&disk, "D\\A.BIN").unwrap(), vec![1; 1536]);
+
+    let found = [Finding::ChainBroken, Finding::LostClusters];
+    damaged(fat, &found, |disk, geometry| {
+        set(disk, geometry, first(disk, entry(disk, a)) + 2, 0x00FF_FFF0);
+    });
+    let (disk, _) = damaged(fat, &[Finding::ChainShort], |disk, _| {
+        disk.poke(entry(disk, a) + 28, &9999u32.to_le_bytes());
+    });
+    assert_eq!(content(&disk, "D\\A.BIN").unwrap().len(), 2560);
+    damaged(fat, &[Finding::ChainLong, Finding::LostClusters], |disk, _| {
+        disk.poke(entry(disk, a) + 28, &600u32.to_le_bytes());
+    });
+    damaged(fat, &[Finding::FatCopies], |disk, geometry| {
+        disk.poke(geometry.fat + geometry.fat_bytes + 4000, &[7]);
+    });
+    damaged(fat, &[Finding::DotEntries], |disk, _| {
+        disk.poke(find(disk, b"..         ") + 26, &[9]);
+    });
+    damaged(fat, &[Finding::OrphanLongName], |disk, geometry| {
+        let mut record = [b'x'; 32];
+        (record[0], record[11], record[12]) = (0x41, 0x0F, 0);
+        record[26..28].fill(0);
+        disk.poke(geometry.offset_of(geometry.root_cluster) + 2 * 32, &record);
+    });
+    damaged(fat, &[Finding::FreeCount], |disk, geometry| {
+        disk.poke(geometry.information_sector.unwrap() + 488, &77u32.to_le_bytes());
+    });
+    damaged(fat, &[Finding::DirtyMark], |disk, geometry| disk.poke(geometry.dirty_mark().0, &[1]));
+    damaged(fat, &[Finding::BootSectors], |disk, _| disk.poke(3, b"NOBODY"));
+    damaged(fat, &[Finding::DuplicateName], |disk, _| disk.poke(entry(disk, b), a));
+
+    let exfat = FormatKind::Exfat;
+    let at = |disk: &RamDisk| find(disk, b"A\0.\0B\0I\0N\0") - 66;
+    let resum = |disk: &RamDisk, at: u64| {
+        let mut set = [0; 96];
+        disk.peek(at, &mut set);
+        let sum = set.iter().enumerate().fold(0u16, |sum, (at, byte)| match at {
+            2 | 3 => sum,
+            _ => sum.rotate_right(1).wrapping_add(u16::from(*byte)),
+        });
+        disk.poke(at + 2, &sum.to_le_bytes());
+    };
+    let (disk, _) = damaged(exfat, &[Finding::SetChecksum], |disk, _| disk.poke(at(disk) + 2, &[0, 0]));
+    assert_eq!(content(&disk, "D\\A.BIN").unwrap(), vec![1; 2500]);
+    damaged(exfat, &[Finding::ValidLength], |disk, _| {
+        disk.poke(at(disk) + 32 + 8, &9000u64.to_le_bytes());
+        resum(disk, at(disk));
+    });
+    damaged(exfat, &[Finding::CrossLinked, Finding::LostClusters], |disk, _| {
+        let mut field = [0; 4];
+        disk.peek(at(disk) + 32 + 20, &mut field);
+        let other = find(disk, b"B\0.\0B\0I\0N\0") - 66;
+        disk.poke(other + 32 + 20, &field);
+        resum(disk, other);
+    });
+    damaged(exfat, &[Finding::BootSectors], |disk, _| disk.poke(80, &[1]));
+    damaged(exfat, &[Finding::DirtyMark], |disk, _| disk.poke(106, &[2]));
+    damaged(exfat, &[Finding::NotInBitmap], |disk, geometry| {
+        let mut byte = [0];
+        let bitmap = geometry.heap;
+        disk.peek(bitmap, &mut byte);
+        disk.poke(bitmap, &[byte[0] & 0xFE]);
+    });
+    damaged(exfat, &[Finding::SystemRecords], |disk, geometry| {
+        disk.poke(geometry.offset_of(geometry.root_cluster) + 32 + 20, &[0xFF; 4]);
+    });
+}
+
+/// What cannot be read right is mounted all the same, for reading only, until it is repaired.
+#[test]
+fn a_damaged_volume_can_be_read_before_it_is_repaired() {
+    for at in [32u64, 64] {
+        let disk = small_tree(FormatKind::Exfat);
+        disk.poke(geometry(&disk).offset_of(geometry(&disk).root_cluster) + at + 24, &[1]);
+        let volume = mount_with(disk.clone(), 1 << 20).unwrap();
+        assert!(volume.status().damaged && volume.information().read_only);
+        let node = volume.open(&units("D\\A.BIN")).unwrap();
+        assert_eq!(volume.read(node, 0, 3000).unwrap().to_vec(), vec![1; 2500]);
+        assert_eq!(volume.write(node, 0, b"x"), Err(VolumeError::ReadOnly));
+        volume.close(node).unwrap();
+        volume.unmount().unwrap();
+        assert!(run_check(&disk, true).unwrap().count(Finding::SystemRecords) > 0);
+        let volume = mount_with(disk.clone(), 1 << 20).unwrap();
+        assert!(!volume.status().damaged && !volume.information().read_only);
+    }
+}
+
+#[test]
+fn a_contradiction_met_in_use_ends_all_changes() {
+    let disk = small_tree(FormatKind::Fat32);
+    // A's chain leads out of the volume.
+    let mut field = [0; 2];
+    disk.peek(find(&disk, b"A       BIN") + 26, &mut field);
+    let at = geometry(&disk).fat + u64::from(u16::from_le_bytes(field)) * 4;
+    for copy in [0, geometry(&disk).fat_bytes] {
+        disk.poke(at + copy, &0x00FF_FFF0u32.to_le_bytes());
+    }
+    let volume = mount_with(disk.clone(), 1 << 20).unwrap();
+    let other = volume.create(&units("before"), NodeKind::File, FileAttributes(0)).unwrap();
+    volume.close(other).unwrap();
+    let node = volume.open(&units("D\\A.BIN")).unwrap();
+    assert_eq!(volume.read(node, 0, 3000).map(|bytes| bytes.len()), Err(VolumeError::Corrupt));
+    assert!(volume.status().damaged);
+    let result = volume.create(&units("after"), NodeKind::File, FileAttributes(0));
+    assert_eq!(result, Err(VolumeError::ReadOnly));
+    volume.close(node).unwrap();
+    volume.unmount().unwrap();
+    let report = run_check(&disk, true).unwrap();
+    assert!(report.count(Finding::ChainBroken) == 1 && report.count(Finding::DirtyMark) == 1);
+    judge::fsck(&disk, FormatKind::Fat32).unwrap();
+    assert_eq!(content(&disk, "before").unwrap(), [0; 0]);
 }

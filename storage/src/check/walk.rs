@@ -119,6 +119,7 @@ impl<R: RawMutex> Checker<'_, R> {
     fn visit(&mut self, directory: Pending) -> Result<(), VolumeError> {
         let exfat = self.geometry.kind.is_exfat();
         self.names.clear();
+        self.new_names.clear();
         let mut visit = Visit { directory, cursor: directory.start, end: None, room: Vec::new() };
         if !exfat && !directory.is_root() {
             self.check_dots(&mut visit)?;
@@ -235,7 +236,7 @@ impl<R: RawMutex> Checker<'_, R> {
 
     /// Whether a hash is among the directory's names.
     pub(super) fn has_hash(&self, hash: u32) -> bool {
-        self.names.binary_search_by_key(&hash, |name| name.0).is_ok()
+        self.names.binary_search_by_key(&hash, |name| name.0).is_ok() || self.new_names.contains(&hash)
     }
 
     /// Gives all but the first set of the same name another.
