@@ -9,7 +9,7 @@ pub(crate) struct UpcaseTable {
 }
 
 impl UpcaseTable {
-    /// Unicode's simple mappings as `core` knows them, but none from outside ASCII into it.
+    /// The mappings of Windows' table.
     pub(crate) fn generate() -> Self {
         let mut table = Self::identity();
         for unit in 0..=u16::MAX {
@@ -130,13 +130,57 @@ pub(crate) fn table_checksum(stored: &[u8]) -> u32 {
     stored.iter().fold(0u32, |sum, &byte| sum.rotate_right(1).wrapping_add(u32::from(byte)))
 }
 
+/// Units that the table of the exFAT specification (7.2.5.1) leaves alone: Windows knows them from a time before Unicode
+/// gave them an upper case. First and last of each range.
+const LEFT_ALONE: [(u16, u16); 22] = [
+    (0x00B5, 0x00B5),
+    (0x01C5, 0x01C5),
+    (0x01C8, 0x01C8),
+    (0x01CB, 0x01CB),
+    (0x01F2, 0x01F2),
+    (0x023F, 0x0240),
+    (0x0250, 0x0252),
+    (0x0271, 0x0271),
+    (0x0345, 0x0377),
+    (0x03D0, 0x03D7),
+    (0x03F0, 0x03F1),
+    (0x03F3, 0x03F5),
+    (0x0515, 0x052F),
+    (0x1C80, 0x1C87),
+    (0x1E9B, 0x1E9B),
+    (0x1EFB, 0x1EFF),
+    (0x1FBE, 0x1FBE),
+    (0x2C5F, 0x2C5F),
+    (0x2C65, 0x2C66),
+    (0x2C73, 0x2C73),
+    (0x2CEC, 0x2CF3),
+    (0x2D27, 0x2D2D),
+];
+
+/// The upper case as Windows has it: Unicode's simple mapping but for what came later and for some oddities.
 fn upper(unit: u16) -> u16 {
+    match unit {
+        0x023A => return 0x2C65,
+        0x023E => return 0x2C66,
+        0x1F80..=0x1FAF if unit & 8 == 0 => return unit + 8,
+        0x1FB3 => return 0x1FBC,
+        0x1FCC => return 0x1FC3,
+        0x1FFC => return 0x1FF3,
+        _ => (),
+    }
     let Some(character) = char::from_u32(u32::from(unit)) else { return unit };
     let mut mapped = character.to_uppercase();
-    match (mapped.next().map(u32::from), mapped.next()) {
+    let single = match (mapped.next().map(u32::from), mapped.next()) {
         // Only one unit to one unit; and é stays apart from any ASCII letter.
         (Some(single), None) if single <= 0xFFFF && (single >= 0x80 || unit < 0x80) => single as u16,
-        _ => unit,
+        _ => return unit,
+    };
+    // Letters of scripts that have had upper case for a short time only.
+    let young = matches!(single, 0x13A0..=0x13F5 | 0x1C80..=0x1CBF | 0xA640..=0xA7FF);
+    if young || LEFT_ALONE.iter().any(|&(first, last)| (first..=last).contains(&unit)) {
+        unit
+    } else {
+        single
     }
 }
 

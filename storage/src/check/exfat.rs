@@ -423,31 +423,31 @@ impl<R: RawMutex> Checker<'_, R> {
         Ok(Some((changed, child)))
     }
 
-    /// Gives the second of two sets with the same name another of the same length.
-    pub(super) fn part_exfat_names(&mut self, first: Cursor, second: Cursor) -> Result<(), VolumeError> {
+    /// Gives the second of two sets with the same name another of the same length. False: their names differ.
+    pub(super) fn part_exfat_names(&mut self, first: Cursor, second: Cursor) -> Result<bool, VolumeError> {
         let (one, mut other) = (self.gather(first)?, self.gather(second)?);
         let mut name = other.name();
         if !self.upcase.equal(&one.name(), &name) {
-            return Ok(());
+            return Ok(false);
         }
         self.found(Finding::DuplicateName, &name);
-        let digits = name.len().min(4);
-        let tried = self.new_names.len() as u32;
-        for number in tried..10_000 {
-            let mut rest = number;
-            for place in name.iter_mut().rev().take(digits) {
+        while self.renamed < 9999 {
+            self.renamed += 1;
+            let mut rest = self.renamed;
+            for place in name.iter_mut().rev().take(4) {
                 *place = u16::from(b'0') + (rest % 10) as u16;
                 rest /= 10;
             }
             let hash = self.upcase.hash(&name);
-            if rest == 0 && !self.has_hash(hash) {
-                self.new_names.insert(hash);
+            if !self.has_hash(hash) {
+                self.note_hash(hash, second)?;
                 other.keep(usize::from(get8(&other.bytes, 1)) + 1);
                 other.set_name(&name, &self.upcase);
-                return self.store(&mut other);
+                self.store(&mut other)?;
+                break;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// When all files have their clusters: gives bitmap and table a place if they lost theirs, and compares the bitmap.

@@ -339,15 +339,15 @@ impl<R: RawMutex> Checker<'_, R> {
         Ok(set)
     }
 
-    /// Parts two sets of which a long or short name is the other's long or short one.
-    pub(super) fn part_fat_names(&mut self, first: Cursor, second: Cursor) -> Result<(), VolumeError> {
+    /// Parts two sets of which a long or short name is the other's long or short one. False: none is.
+    pub(super) fn part_fat_names(&mut self, first: Cursor, second: Cursor) -> Result<bool, VolumeError> {
         let (one, other) = (self.gather_fat(first)?, self.gather_fat(second)?);
         let (one_short, other_short) = (short_name_units(&one.short), short_name_units(&other.short));
         let clashes =
             |name: &[u16]| self.upcase.equal(name, &one_short) || self.upcase.equal(name, &one.name);
         let (short, long) = (clashes(&other_short), clashes(&other.name));
         if !short && !long {
-            return Ok(());
+            return Ok(false);
         }
         self.found(Finding::DuplicateName, &other.name);
         if long {
@@ -355,15 +355,12 @@ impl<R: RawMutex> Checker<'_, R> {
                 self.medium.write(place, &[FAT_DELETED])?;
             }
         }
-        if !short {
-            return Ok(());
-        }
-        let tried = self.new_names.len() as u32;
-        for number in tried + 1..99_999 {
-            let made = made_short_name(&other.name, number);
+        while short && self.renamed < 99_999 {
+            self.renamed += 1;
+            let made = made_short_name(&other.name, self.renamed);
             let hash = self.upcase.hash(&short_name_units(&made));
             if !self.has_hash(hash) {
-                self.new_names.insert(hash);
+                self.note_hash(hash, second)?;
                 self.medium.write(other.short_place, &made)?;
                 if !long {
                     self.sum_long_name(&made, &other.long_places)?;
@@ -371,7 +368,7 @@ impl<R: RawMutex> Checker<'_, R> {
                 break;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The root's label: characters that it cannot have become others.

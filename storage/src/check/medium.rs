@@ -85,12 +85,12 @@ impl<R: RawMutex> Medium<R> {
 
     /// Writes `length` zeros, in a repair.
     pub(super) fn zero(&mut self, offset: u64, length: u64) -> Result<(), VolumeError> {
-        static ZEROS: [u8; 4096] = [0; 4096];
         let mut done = 0;
-        while done < length {
-            let count = (length - done).min(4096) as usize;
-            self.write(offset + done, ZEROS.get(..count).unwrap_or(&[]))?;
-            done += count as u64;
+        while self.repair && done < length {
+            let count = (length - done).min(1 << 20);
+            self.cache.throttle(self.device)?;
+            self.cache.zero(self.device, offset + done, count as usize, u64::MAX)?;
+            done += count;
         }
         Ok(())
     }

@@ -15,7 +15,6 @@ mod lost;
 mod medium;
 mod walk;
 
-use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -24,6 +23,7 @@ use lock_api::RawMutex;
 
 use crate::BlockDevice;
 use crate::cache::Cache;
+use crate::hash_index::HashIndex;
 use crate::upcase::UpcaseTable;
 use crate::volume::VolumeError;
 use crate::volume::geometry::{Geometry, Kind};
@@ -223,8 +223,9 @@ pub fn check<R: RawMutex>(
         geometry,
         pending: Vec::new(),
         path: Vec::new(),
+        name_index: HashIndex::new(),
         names: Vec::new(),
-        new_names: BTreeSet::new(),
+        renamed: 0,
         root_end: 0,
         root_room: Vec::new(),
         found_numbers: 0,
@@ -254,10 +255,11 @@ struct Checker<'a, R: RawMutex> {
     pending: Vec<Pending>,
     /// Names of the directories from the root to the one at hand.
     path: Vec<Vec<u16>>,
-    /// Names of the directory at hand, hashed, and where their sets are.
-    names: Vec<(u32, Cursor)>,
-    /// Hashes of names given in it.
-    new_names: BTreeSet<u32>,
+    /// Sets of the directory at hand by the hash of their names, and where they are.
+    name_index: HashIndex,
+    names: Vec<Cursor>,
+    /// Names given in it.
+    renamed: u32,
     /// Last cluster of the root directory.
     root_end: u32,
     /// Places in the root for one more set.

@@ -15,7 +15,7 @@ const DEEPEST: u16 = 16384;
 /// Names of so many directories on the way down are kept to be told.
 const NAMED: usize = 64;
 /// Names of a directory that are compared with each other at most.
-const MOST_NAMES: usize = 500_000;
+const MOST_NAMES: usize = 200_000;
 
 /// A place in a directory.
 #[derive(Clone, Copy, Debug)]
@@ -119,17 +119,14 @@ impl<R: RawMutex> Checker<'_, R> {
     fn visit(&mut self, directory: Pending) -> Result<(), VolumeError> {
         let exfat = self.geometry.kind.is_exfat();
         self.names.clear();
-        self.new_names.clear();
+        self.name_index.clear();
+        self.renamed = 0;
         let mut visit = Visit { directory, cursor: directory.start, end: None, room: Vec::new() };
         if !exfat && !directory.is_root() {
             self.check_dots(&mut visit)?;
         }
         if exfat { self.exfat_records(&mut visit) } else { self.fat_records(&mut visit) }?;
-        if self.names.len() >= MOST_NAMES {
-            self.report.names_unchecked += 1;
-        } else {
-            self.compare_names()?;
-        }
+        self.report.names_unchecked += u32::from(self.names.len() >= MOST_NAMES);
         Ok(())
     }
 
@@ -215,10 +212,29 @@ impl<R: RawMutex> Checker<'_, R> {
         if self.path.is_empty() {
             self.note_found_number(name);
         }
-        if self.names.len() < MOST_NAMES {
-            self.names.try_reserve(1).map_err(|_| VolumeError::NoResources)?;
-            self.names.push((self.upcase.hash(name), set));
+        let hash = self.upcase.hash(name);
+        if self.names.len() >= MOST_NAMES {
+            return Ok(());
         }
+        // Chance brings equal hashes together, too; malice brings many.
+        for number in 0..8 {
+            let Some(place) = self.name_index.nth(hash, number) else { break };
+            let Some(&other) = self.names.get(place as usize) else { break };
+            if self.place(&other) != self.place(&set) && self.part_names(other, set)? {
+                // The new name is noted in its place.
+                return Ok(());
+            }
+        }
+        self.note_hash(hash, set)?;
+        Ok(())
+    }
+
+    pub(super) fn note_hash(&mut self, hash: u32, set: Cursor) -> Result<(), VolumeError> {
+        self.names.try_reserve(1).map_err(|_| VolumeError::NoResources)?;
+        if !self.name_index.insert(hash, self.names.len() as u32) {
+            return Err(VolumeError::NoResources);
+        }
+        self.names.push(set);
         Ok(())
     }
 
@@ -234,31 +250,9 @@ impl<R: RawMutex> Checker<'_, R> {
         }
     }
 
-    /// Whether a hash is among the directory's names.
+    /// Whether a name of the directory has this hash.
     pub(super) fn has_hash(&self, hash: u32) -> bool {
-        self.names.binary_search_by_key(&hash, |name| name.0).is_ok() || self.new_names.contains(&hash)
-    }
-
-    /// Gives all but the first set of the same name another.
-    fn compare_names(&mut self) -> Result<(), VolumeError> {
-        self.names.sort_by_key(|name| name.0);
-        let mut index = 0;
-        while let (Some(&(hash, first)), Some(&(next, _))) =
-            (self.names.get(index), self.names.get(index + 1))
-        {
-            index += 1;
-            if hash != next {
-                continue;
-            }
-            // Against each that hashes the same: chance brings equal hashes together, too.
-            for other in index..index + 8 {
-                let Some(&(_, second)) = self.names.get(other).filter(|name| name.0 == hash) else { break };
-                if self.place(&first) != self.place(&second) {
-                    self.part_names(first, second)?;
-                }
-            }
-        }
-        Ok(())
+        self.name_index.find(hash, |_| true).is_some()
     }
 
     fn name_at(&mut self, set: Cursor) -> Result<Vec<u16>, VolumeError> {
@@ -270,8 +264,9 @@ impl<R: RawMutex> Checker<'_, R> {
         }
     }
 
-    /// Two sets of one directory whose names hash the same: if the names are the same, the second gets another.
-    fn part_names(&mut self, first: Cursor, second: Cursor) -> Result<(), VolumeError> {
+    /// Two sets of one directory whose names hash the same: if the names are the same, the second gets another, and true is
+    /// answered.
+    fn part_names(&mut self, first: Cursor, second: Cursor) -> Result<bool, VolumeError> {
         if self.geometry.kind.is_exfat() {
             self.part_exfat_names(first, second)
         } else {

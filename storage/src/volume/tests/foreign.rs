@@ -127,3 +127,17 @@ fn fatfs_reads_what_we_wrote() {
         assert_eq!(seen, children.len());
     }
 }
+
+/// mkfs.exfat puts the specification's table on its volumes, as Windows does: ours is the same.
+#[test]
+fn names_are_compared_as_windows_does() {
+    let Some(disk) = foreign(64, "mkfs.exfat", &[]) else { return };
+    let volume = mount_with(disk, 1 << 20).unwrap();
+    let engine = volume.engine.lock();
+    let ours = crate::upcase::UpcaseTable::generate();
+    let different: Vec<(u16, u16, u16)> = (0..=u16::MAX)
+        .map(|unit| (unit, engine.upcase.upper(unit), ours.upper(unit)))
+        .filter(|&(_, theirs, ours)| theirs != ours)
+        .collect();
+    assert_eq!(different, []);
+}

@@ -110,3 +110,95 @@ fn times_and_marks() {
         volume.close(node).unwrap();
     }
 }
+
+#[test]
+fn a_full_volume_has_room_as_soon_as_something_is_deleted() {
+    for (kind, cluster) in [(Kind::Exfat, 4096), (Kind::Fat16, 1024)] {
+        let disk = formatted(8, kind, Some(cluster));
+        let journal: Arc<dyn BlockDevice> = Arc::new(RamDisk::new(2 << 11, 512));
+        let volume = mount_journaled(disk.clone(), Some(journal), 2 << 20).unwrap();
+        let path = |number: usize| units(&std::format!("file {number}"));
+        let put = |number: usize, byte: u8| -> Result<(), VolumeError> {
+            let node = volume.create(&path(number), NodeKind::File, FileAttributes(0))?;
+            let result = volume.write(node, 0, &[byte; 100_000]);
+            if result.is_err() {
+                volume.remove(node).unwrap();
+            }
+            volume.close(node).unwrap();
+            result
+        };
+        let remove = |number: usize| {
+            let node = volume.open(&path(number)).unwrap();
+            volume.remove(node).unwrap();
+            volume.close(node).unwrap();
+        };
+        let mut count = 0;
+        while put(count, count as u8) == Ok(()) {
+            count += 1;
+        }
+        assert_eq!(put(count, 0), Err(VolumeError::Full));
+        assert!(count > 60, "{count}");
+        for round in 0..count {
+            // Freed clusters wait for their group; who needs them does not.
+            let number = round * 7 % count;
+            let before = volume.space().unwrap().free;
+            remove(number);
+            assert!(volume.space().unwrap().free >= before + 100_000, "free at once");
+            assert_eq!(put(number, number as u8), Ok(()), "{kind:?}: {number}");
+            assert_eq!(put(count, 0), Err(VolumeError::Full));
+        }
+        for number in 0..count {
+            let node = volume.open(&path(number)).unwrap();
+            assert_eq!(volume.read(node, 0, 200_000).unwrap().to_vec(), vec![number as u8; 100_000]);
+            volume.close(node).unwrap();
+        }
+        volume.unmount().unwrap();
+        assert_sound(&disk, kind);
+    }
+}
+
+#[test]
+fn files_end_where_their_format_ends() {
+    for kind in [Kind::Fat32, Kind::Fat16] {
+        let disk = formatted(if kind == Kind::Fat32 { 40 } else { 16 }, kind, None);
+        let volume = mount_with(disk, 1 << 20).unwrap();
+        let node = volume.create(&units("f"), NodeKind::File, FileAttributes(0)).unwrap();
+        let most = u64::from(u32::MAX);
+        assert_eq!(volume.set_size(node, most + 1), Err(VolumeError::TooLarge));
+        assert_eq!(volume.set_size(node, most), Err(VolumeError::Full));
+        assert_eq!(volume.write(node, most, b"x"), Err(VolumeError::TooLarge));
+        assert_eq!(volume.write(node, u64::MAX, b"x"), Err(VolumeError::TooLarge));
+        assert_eq!(volume.write(node, most - 1, b"x"), Err(VolumeError::Full));
+        assert_eq!(volume.metadata(node).unwrap().size, 0);
+        volume.close(node).unwrap();
+        volume.unmount().unwrap();
+    }
+}
+
+/// As long as nobody needs them, the clusters between are only counted: random access finds one among many runs quickly.
+#[test]
+fn a_file_in_ten_thousand_runs() {
+    let disk = formatted(64, Kind::Exfat, Some(512));
+    let volume = mount_with(disk.clone(), 8 << 20).unwrap();
+    let [one, two] =
+        ["one", "two"].map(|name| volume.create(&units(name), NodeKind::File, FileAttributes(0)).unwrap());
+    for number in 0..10_000u64 {
+        // Two that grow in turn, each written through at once, so that nothing is taken in advance.
+        for node in [one, two] {
+            volume.set_size(node, (number + 1) * 512).unwrap();
+        }
+    }
+    let runs = volume.engine.lock().nodes.get(one.slot).unwrap().extents.runs().len();
+    assert!(runs >= 9_000, "{runs} runs");
+    volume.write(one, 0, &vec![7; 5_120_000]).unwrap();
+    volume.close(one).unwrap();
+    volume.close(two).unwrap();
+    let node = volume.open(&units("one")).unwrap();
+    for number in (0..10_000u64).step_by(77) {
+        assert_eq!(volume.read(node, number * 512, 512).unwrap().to_vec(), vec![7; 512]);
+    }
+    volume.remove(node).unwrap();
+    volume.close(node).unwrap();
+    volume.unmount().unwrap();
+    assert_sound(&disk, Kind::Exfat);
+}
