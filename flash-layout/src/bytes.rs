@@ -1,4 +1,12 @@
-//! Checked big-endian reads.
+//! Checked big-endian reads, and the checksum of all that is stored.
+
+/// CRC-32 (IEEE), a table of 1 KiB.
+static CRC_32: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+
+/// The CRC-32 of `bytes`.
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    CRC_32.checksum(bytes)
+}
 
 /// The `N` bytes at `offset`, if they are there.
 pub(crate) fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {

@@ -32,7 +32,7 @@ pub struct CrashRecord<'a> {
 /// The head for `text`, to be programmed after the text itself.
 pub fn head(text: &[u8], uptime_seconds: u32) -> [u8; HEAD_LENGTH] {
     let mut bytes = [0; HEAD_LENGTH];
-    let words = [MAGIC, text.len() as u32, crc32fast::hash(text), uptime_seconds];
+    let words = [MAGIC, text.len() as u32, crate::bytes::crc32(text), uptime_seconds];
     for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
         place.copy_from_slice(&word.to_be_bytes());
     }
@@ -47,7 +47,7 @@ pub fn parse(area: &[u8]) -> Option<CrashRecord<'_>> {
     }
     let length = usize::try_from(word(4)?).ok()?;
     let text = area.get(HEAD_LENGTH..)?.get(..length)?;
-    if crc32fast::hash(text) != word(8)? {
+    if crate::bytes::crc32(text) != word(8)? {
         return None;
     }
     Some(CrashRecord { uptime_seconds: word(12)?, text: core::str::from_utf8(text).ok()? })

@@ -82,7 +82,7 @@ impl ImageHeader {
             return Err(ImageError::Absent);
         }
         let (signed, checksum) = bytes.split_at(HEADER_LENGTH - 4);
-        if crc32fast::hash(signed).to_be_bytes() != checksum {
+        if crate::bytes::crc32(signed).to_be_bytes() != checksum {
             return Err(ImageError::HeaderChecksum);
         }
         if word(bytes, 4) != u32::from(VERSION) << 16 | HEADER_LENGTH as u32 {
@@ -130,7 +130,7 @@ impl ImageHeader {
             *place = byte;
         }
         let (signed, checksum) = bytes.split_at_mut(HEADER_LENGTH - 4);
-        checksum.copy_from_slice(&crc32fast::hash(signed).to_be_bytes());
+        checksum.copy_from_slice(&crate::bytes::crc32(signed).to_be_bytes());
         bytes
     }
 
@@ -149,7 +149,7 @@ pub fn check(slot_bytes: &[u8], slot: Area) -> Result<(ImageHeader, &[u8]), Imag
         .get(HEADER_LENGTH..)
         .and_then(|rest| rest.get(..header.length as usize))
         .ok_or(ImageError::Bounds)?;
-    if crc32fast::hash(image) != header.checksum {
+    if crate::bytes::crc32(image) != header.checksum {
         return Err(ImageError::ImageChecksum);
     }
     Ok((header, image))
@@ -168,7 +168,7 @@ mod tests {
             load_address: 0x10_0000,
             entry: 0x10_0004,
             length: image.len() as u32,
-            checksum: crc32fast::hash(image),
+            checksum: crate::bytes::crc32(image),
             sequence: 7,
             memory_length: 4096,
             name,

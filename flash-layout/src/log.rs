@@ -194,7 +194,7 @@ impl<F: NorFlash> Log<F> {
         let mut header = [0; HEADER_LENGTH as usize];
         self.flash.read(half.offset, &mut header)?;
         let whole = header.first_chunk() == Some(&HALF_MAGIC)
-            && header.first_chunk::<HEADER_CHECKSUM>().map(|covered| crc32fast::hash(covered))
+            && header.first_chunk::<HEADER_CHECKSUM>().map(|covered| crate::bytes::crc32(covered))
                 == u32_at(&header, HEADER_CHECKSUM);
         Ok(if whole { u32_at(&header, 4) } else { None })
     }
@@ -230,7 +230,7 @@ impl<F: NorFlash> Log<F> {
             self.end = offset;
             in_damage = false;
             let covered = usize::from(location.key_length) + usize::from(location.value_length);
-            if body.get(..covered).map(crc32fast::hash) != Some(checksum) {
+            if body.get(..covered).map(crate::bytes::crc32) != Some(checksum) {
                 self.skipped += 1;
                 continue;
             }
@@ -268,8 +268,9 @@ impl<F: NorFlash> Log<F> {
         let mut header = [0; HEADER_LENGTH as usize];
         put(&mut header, 0, &[RECORD_MAGIC, kind, key_length, u8::from(value.is_none())]);
         put(&mut header, 4, &value_length.to_be_bytes());
-        put(&mut header, 8, &crc32fast::hash(body.get(..covered).unwrap_or(&[])).to_be_bytes());
-        let checksum = header.first_chunk::<HEADER_CHECKSUM>().map_or(0, |covered| crc32fast::hash(covered));
+        put(&mut header, 8, &crate::bytes::crc32(body.get(..covered).unwrap_or(&[])).to_be_bytes());
+        let checksum =
+            header.first_chunk::<HEADER_CHECKSUM>().map_or(0, |covered| crate::bytes::crc32(covered));
         put(&mut header, HEADER_CHECKSUM, &checksum.to_be_bytes());
 
         // The place counts as used from here on, also when the flash fails in the middle of it.
@@ -328,7 +329,8 @@ impl<F: NorFlash> Log<F> {
         let mut header = [0; HEADER_LENGTH as usize];
         put(&mut header, 0, &HALF_MAGIC);
         put(&mut header, 4, &generation.to_be_bytes());
-        let checksum = header.first_chunk::<HEADER_CHECKSUM>().map_or(0, |covered| crc32fast::hash(covered));
+        let checksum =
+            header.first_chunk::<HEADER_CHECKSUM>().map_or(0, |covered| crate::bytes::crc32(covered));
         put(&mut header, HEADER_CHECKSUM, &checksum.to_be_bytes());
         self.program(half.offset, &header)?;
         self.active = Some((target, generation));
@@ -350,7 +352,7 @@ impl<F: NorFlash> Log<F> {
 fn parse_record_header(header: &[u8; HEADER_LENGTH as usize]) -> Option<(Kind, Location, bool, u32)> {
     let [RECORD_MAGIC, kind, key_length, removed @ (0 | 1), ..] = *header else { return None };
     let value_length = u16_at(header, 4)?;
-    let whole = header.first_chunk::<HEADER_CHECKSUM>().map(|covered| crc32fast::hash(covered))
+    let whole = header.first_chunk::<HEADER_CHECKSUM>().map(|covered| crate::bytes::crc32(covered))
         == u32_at(header, HEADER_CHECKSUM);
     let bounded = usize::from(key_length) <= KEY_LIMIT && usize::from(value_length) <= VALUE_LIMIT;
     (whole && bounded).then_some((

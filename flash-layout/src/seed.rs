@@ -34,7 +34,7 @@ pub fn take<F: NorFlash>(flash: &mut F) -> Result<Option<[u8; SEED_LENGTH]>, F::
         let mut slot = [0; SLOT_LENGTH as usize];
         flash.read(offset, &mut slot)?;
         let whole = slot.first_chunk() == Some(&MAGIC)
-            && slot.first_chunk::<CHECKSUM>().map(|covered| crc32fast::hash(covered))
+            && slot.first_chunk::<CHECKSUM>().map(|covered| crate::bytes::crc32(covered))
                 == u32_at(&slot, CHECKSUM);
         let fresh = array::<8>(&slot, TAKEN as usize) == Some([0xFF; 8]);
         if whole && fresh {
@@ -68,7 +68,7 @@ pub fn store<F: NorFlash>(flash: &mut F, seed: &[u8; SEED_LENGTH]) -> Result<(),
     let mut bytes = [0; TAKEN as usize];
     put(&mut bytes, 0, &MAGIC);
     put(&mut bytes, MAGIC.len(), seed);
-    let checksum = bytes.first_chunk::<CHECKSUM>().map_or(0, |covered| crc32fast::hash(covered));
+    let checksum = bytes.first_chunk::<CHECKSUM>().map_or(0, |covered| crate::bytes::crc32(covered));
     put(&mut bytes, CHECKSUM, &checksum.to_be_bytes());
     flash.write(target, &bytes)
 }

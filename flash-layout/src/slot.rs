@@ -94,7 +94,7 @@ mod tests {
             load_address: 0x10000,
             entry: 0x10000,
             length: image.len() as u32,
-            checksum: crc32fast::hash(image),
+            checksum: crate::bytes::crc32(image),
             sequence,
             memory_length: 4096,
             name: [0; NAME_LENGTH],

@@ -75,6 +75,62 @@ def listed(tree, name, count):
         raise SystemExit(f"{found} entries listed, not {count + 2}")
 
 
+def fill_folder(connection, tree, folder, count):
+    """Makes `count` empty files, many in a request."""
+    batch = 20
+    for start in range(0, count, batch):
+        handles = [Open(tree, f"{folder}\\file {number:05}") for number in range(start, start + batch)]
+        for step in ("create", "close"):
+            messages = []
+            for handle in handles:
+                if step == "create":
+                    messages.append(handle.create(
+                        ImpersonationLevel.Impersonation, FILE_ALL, FileAttributes.FILE_ATTRIBUTE_NORMAL,
+                        ShareAccess.FILE_SHARE_READ, CreateDisposition.FILE_CREATE, 0, send=False))
+                else:
+                    messages.append(handle.close(send=False))
+            requests = connection.send_compound(
+                [message for message, _ in messages], tree.session.session_id, tree.tree_connect_id)
+            for request, (_, unpack) in zip(requests, messages):
+                unpack(request)
+
+
+def large_directory(connection, tree, block):
+    """What names cost among ten thousand."""
+    folder, count, some = "bench-10000", 10_000, 200
+    opened(tree, folder, options=CreateOptions.FILE_DIRECTORY_FILE).close()
+    fill_folder(connection, tree, folder, count)
+    with Counted("open-close-10000", some):
+        for number in range(0, count, count // some):
+            opened(tree, f"{folder}\\file {number:05}", CreateDisposition.FILE_OPEN).close()
+    with Counted("create-write-close-10000", some):
+        for number in range(some):
+            file = opened(tree, f"{folder}\\more {number:05}", CreateDisposition.FILE_CREATE)
+            file.write(block)
+            file.close()
+    with Counted("delete-10000", some):
+        for number in range(some):
+            opened(tree, f"{folder}\\more {number:05}", CreateDisposition.FILE_OPEN, CreateOptions.FILE_DELETE_ON_CLOSE).close()
+
+
+def large_file(tree, generator):
+    """Reads of a file that is larger than the cache, in order and not."""
+    size, count = 1 << 30, 500
+    file = opened(tree, "bench-1g")
+    data = generator.randbytes(1 << 20)
+    for offset in range(0, size, 1 << 20):
+        file.write(data, offset)
+    file.flush()
+    with Counted("read-4k-sequential", count):
+        for number in range(count):
+            file.read(number * 4096, 4096)
+    places = [generator.randrange(size // 4096) * 4096 for _ in range(count)]
+    with Counted("read-4k-random", count):
+        for place in places:
+            file.read(place, 4096)
+    file.close()
+
+
 def main():
     options = arguments()
     generator = random.Random(5)
@@ -118,6 +174,8 @@ def main():
             opened(tree, f"bench-folder\\file {number:05}", CreateDisposition.FILE_OPEN, CreateOptions.FILE_DELETE_ON_CLOSE).close()
     for name in ["bench-folder", "bench-file"]:
         opened(tree, name, CreateDisposition.FILE_OPEN, CreateOptions.FILE_DELETE_ON_CLOSE).close()
+    large_directory(connection, tree, block)
+    large_file(tree, generator)
     connection.disconnect(close=True)
 
 

@@ -46,7 +46,7 @@ struct Item {
 }
 
 /// The rival's figures: Linux 6.12 ksmbd on the same emulated board, counted by a TCG plugin.
-const ITEMS: [Item; 14] = [
+const ITEMS: [Item; 19] = [
     item("read-byte", "byte read, warm, unsigned", Some(5.3), Some(1.5), "MiB/s", Some(49.0)),
     item("write-byte", "byte overwritten, unsigned", Some(5.7), Some(2.0), "MiB/s", Some(64.0)),
     item("read-byte-signed", "byte read, signed", Some(56.0), Some(32.0), "MiB/s", Some(22.0)),
@@ -66,6 +66,11 @@ const ITEMS: [Item; 14] = [
     ),
     item("delete", "delete", Some(168_000.0), Some(20_000.0), "/s", None),
     item("list-entry", "directory entry listed", Some(4_600.0), Some(500.0), "/s", None),
+    item("open-close-10000", "open + close among 10,000", None, None, "/s", None),
+    item("create-write-close-10000", "create + write 1 KiB among 10,000", None, None, "/s", Some(54.0)),
+    item("delete-10000", "delete among 10,000", None, None, "/s", None),
+    item("read-4k-sequential", "READ of 4 KiB, 1 GiB in order", None, None, "/s", None),
+    item("read-4k-random", "READ of 4 KiB, anywhere in 1 GiB", None, None, "/s", None),
     item("log-on", "connect + log on + list + leave", Some(1_350_000.0), Some(1_000_000.0), "/s", None),
     item("idle-second", "second at rest", Some(830_000.0), Some(100_000.0), "", None),
 ];
@@ -286,7 +291,7 @@ impl Meter {
     fn operations(&mut self, python: &Path) -> Result<(), String> {
         eprintln!("  single operations");
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", "300"]).arg(python);
+        command.args(["--kill-after=5", "400"]).arg(python);
         command.arg(settings::root().join("tests").join("clients").join("bench_client.py"));
         command.args(["--port", &self.options.smb_port.to_string(), "--password", &self.wanted.password]);
         command.env("PYTHONDONTWRITEBYTECODE", "1");
