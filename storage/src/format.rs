@@ -338,7 +338,7 @@ fn fat(device: &dyn BlockDevice, hidden: u64, options: &Options, wide: bool) -> 
 }
 
 fn serial(options: &Options) -> u32 {
-    crc32fast::hash(&options.unique)
+    crate::volume::bytes::crc32(&options.unique)
 }
 
 fn fat_label(label: &[u16]) -> Result<[u8; 11], FormatError> {

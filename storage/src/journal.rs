@@ -144,9 +144,9 @@ impl Journal {
             let at = GROUP_FIXED + number * GROUP_RECORD;
             put(&mut bytes, at, &logged.sector.to_le_bytes());
             put(&mut bytes, at + 8, &logged.before.to_le_bytes());
-            put(&mut bytes, at + 12, &crc32fast::hash(image).to_le_bytes());
+            put(&mut bytes, at + 12, &crate::volume::bytes::crc32(image).to_le_bytes());
         }
-        let sum = crc32fast::hash(&bytes);
+        let sum = crate::volume::bytes::crc32(&bytes);
         put(&mut bytes, 24, &sum.to_le_bytes());
         let total = self.group_bytes(group.len());
         let padding = vec![0; (total - head) as usize - images.len()];
@@ -182,7 +182,7 @@ impl Journal {
         put(&mut header, 16, &self.owner.bytes.to_le_bytes());
         put(&mut header, 24, &epoch.to_le_bytes());
         put(&mut header, 32, &u32::from(in_use).to_le_bytes());
-        let sum = crc32fast::hash(header.get(..36).unwrap_or(&[]));
+        let sum = crate::volume::bytes::crc32(header.get(..36).unwrap_or(&[]));
         put(&mut header, 36, &sum.to_le_bytes());
         // In turn, so that one is always whole.
         let place = HEADERS.get((epoch % 2) as usize).copied().unwrap_or(0);
@@ -209,7 +209,7 @@ impl Journal {
         for place in HEADERS {
             let mut header = vec![0; self.block as usize];
             self.device.read(place / self.block, &mut [&mut header])?;
-            let sum = crc32fast::hash(header.get(..36).unwrap_or(&[]));
+            let sum = crate::volume::bytes::crc32(header.get(..36).unwrap_or(&[]));
             let whole = header.starts_with(MAGIC_HEADER) && get32(&header, 36) == sum;
             let owner = Owner { serial: get32(&header, 12), bytes: get64(&header, 16) };
             if whole && get32(&header, 8) == VERSION && owner == self.owner {
@@ -240,13 +240,13 @@ impl Journal {
         let images = bytes.split_off(self.head_bytes(count) as usize);
         let sum = get32(&bytes, 24);
         put(&mut bytes, 24, &[0; 4]);
-        if crc32fast::hash(&bytes) != sum {
+        if crate::volume::bytes::crc32(&bytes) != sum {
             return Ok(None);
         }
         let mut group = Vec::with_capacity(count);
         for (number, image) in images.chunks_exact(IMAGE).take(count).enumerate() {
             let at = GROUP_FIXED + number * GROUP_RECORD;
-            if crc32fast::hash(image) != get32(&bytes, at + 12) {
+            if crate::volume::bytes::crc32(image) != get32(&bytes, at + 12) {
                 return Ok(None);
             }
             group.push(Logged { sector: get64(&bytes, at), before: get32(&bytes, at + 8) });
@@ -265,7 +265,7 @@ impl Journal {
             for (logged, image) in group.iter().zip(images.chunks_exact(IMAGE)) {
                 let known = sectors.entry(logged.sector).or_insert_with(|| (Vec::new(), vec![logged.before]));
                 known.0 = image.to_vec();
-                known.1.push(crc32fast::hash(image));
+                known.1.push(crate::volume::bytes::crc32(image));
             }
         }
         let size = volume.block_size() as usize;
@@ -274,7 +274,7 @@ impl Journal {
         for (sector, (_, sums)) in &sectors {
             volume.read(sector / per_block, &mut [&mut block])?;
             let at = (sector % per_block) as usize * IMAGE;
-            let now = crc32fast::hash(block.get(at..at + IMAGE).unwrap_or(&[]));
+            let now = crate::volume::bytes::crc32(block.get(at..at + IMAGE).unwrap_or(&[]));
             if !sums.contains(&now) && !sums.contains(&UNKNOWN) {
                 return Err(ReplayError::Foreign);
             }

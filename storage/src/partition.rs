@@ -280,7 +280,7 @@ fn read_gpt_at(device: &dyn BlockDevice, place: u64) -> Result<Option<Vec<Partit
     let mut array = vec![0; bytes.next_multiple_of(u64::from(block_size)) as usize];
     device.read(entries_at, &mut [&mut array])?;
     let Some(entries) = array.get(..bytes as usize) else { return Ok(None) };
-    if crc32fast::hash(entries) != crc {
+    if crate::volume::bytes::crc32(entries) != crc {
         return Ok(None);
     }
     let mut partitions = Vec::new();
@@ -307,7 +307,7 @@ fn check_gpt_header(block: &[u8], place: u64) -> Option<(u64, u32, u32, u32)> {
     }
     let mut header = block.get(..length)?.to_vec();
     header.get_mut(16..20)?.fill(0);
-    if crc32fast::hash(&header) != u32_at(block, 16)? || u64_at(block, 24)? != place {
+    if crate::volume::bytes::crc32(&header) != u32_at(block, 16)? || u64_at(block, 24)? != place {
         return None;
     }
     let (count, size) = (u32_at(block, 80)?, u32_at(block, 84)?);
@@ -377,8 +377,8 @@ pub(crate) fn write_gpt(device: &dyn BlockDevice, plan: &Plan, unique: [u8; 16])
         block[72..80].copy_from_slice(&entries.to_le_bytes());
         block[80..84].copy_from_slice(&128u32.to_le_bytes());
         block[84..88].copy_from_slice(&128u32.to_le_bytes());
-        block[88..92].copy_from_slice(&crc32fast::hash(&array).to_le_bytes());
-        let crc = crc32fast::hash(&block[..92]);
+        block[88..92].copy_from_slice(&crate::volume::bytes::crc32(&array).to_le_bytes());
+        let crc = crate::volume::bytes::crc32(&block[..92]);
         block[16..20].copy_from_slice(&crc.to_le_bytes());
         block
     };

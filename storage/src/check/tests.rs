@@ -98,7 +98,7 @@ fn flip(disk: &RamDisk, original: &RamDisk, kind: FormatKind, random: &mut Gener
 fn what_was_flipped_is_repaired_or_refused() {
     let trace = std::env::var_os("STORAGE_TRACE").is_some();
     let wanted = std::env::var("STORAGE_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
-    let seeds = wanted.unwrap_or(if cfg!(target_endian = "big") { 3 } else { 40 });
+    let seeds = wanted.unwrap_or(if cfg!(target_endian = "big") { 2 } else { 20 });
     for (kind, original) in originals(6) {
         for seed in 0..seeds {
             let mut random = Generator::new(seed);

@@ -59,7 +59,7 @@ impl Superblock {
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        let sum = crc32fast::hash(bytes.get(..64)?);
+        let sum = crate::volume::bytes::crc32(bytes.get(..64)?);
         if !bytes.starts_with(MAGIC) || get32(bytes, 64) != sum || get32(bytes, 8) != VERSION {
             return None;
         }
@@ -81,7 +81,7 @@ impl Superblock {
         for (place, serial) in [48, 56].into_iter().zip(self.serials) {
             put(&mut bytes, place, &serial.to_le_bytes());
         }
-        let sum = crc32fast::hash(bytes.get(..64).unwrap_or(&[]));
+        let sum = crate::volume::bytes::crc32(bytes.get(..64).unwrap_or(&[]));
         put(&mut bytes, 64, &sum.to_le_bytes());
         bytes
     }

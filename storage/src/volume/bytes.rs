@@ -1,5 +1,13 @@
 //! Little-endian fields of on-disk structures. Reading beyond the end gives 0: lengths are checked where they matter.
 
+/// CRC-32 (IEEE), a table of 1 KiB: one of 16 KiB would be faster, but the image has a mebibyte.
+static CRC_32: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+
+/// The CRC-32 of `bytes`.
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    CRC_32.checksum(bytes)
+}
+
 /// The byte at `offset`.
 pub(crate) fn get8(bytes: &[u8], offset: usize) -> u8 {
     bytes.get(offset).copied().unwrap_or(0)

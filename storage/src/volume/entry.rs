@@ -569,6 +569,22 @@ pub(crate) fn made_short_name(name: &[u16], number: u32) -> [u8; 11] {
     short
 }
 
+/// An 8.3 name as Windows makes it when the first few numbers are taken: two characters, four digits of a hash, `~1`.
+pub(crate) fn hashed_short_name(name: &[u16], hash: u16) -> [u8; 11] {
+    let plain = made_short_name(name, 1);
+    let mut short = plain;
+    put(&mut short, 0, b"        ");
+    let mut length = 0;
+    let lead = plain.iter().take(2).take_while(|&&byte| byte != b'~').copied();
+    let digits = [12, 8, 4, 0]
+        .map(|shift| b"0123456789ABCDEF".get(usize::from(hash >> shift & 15)).copied().unwrap_or(b'0'));
+    for byte in lead.chain(digits).chain(*b"~1") {
+        put(&mut short, length, &[byte]);
+        length += 1;
+    }
+    short
+}
+
 /// The 8.3 name as it reads, from its 11 bytes.
 pub(crate) fn short_name_units(short: &[u8; 11]) -> Vec<u16> {
     let mut units = [0; 12];
@@ -661,6 +677,8 @@ mod tests {
         assert_eq!(made_short_name(&units("äöü"), 123_456), *b"_~123456   ");
         assert_eq!(made_short_name(&units("...."), 3), *b"_~3        ");
         assert_eq!(short_name_units(b"AB      C  "), units("AB.C"));
+        assert_eq!(hashed_short_name(&units("long file name.html"), 0x0FA7), *b"LO0FA7~1HTM");
+        assert_eq!(hashed_short_name(&units("ü"), 0xBEEF), *b"_BEEF~1    ");
     }
 
     #[test]

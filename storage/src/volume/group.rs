@@ -132,7 +132,9 @@ impl<R: RawMutex> Engine<R> {
             Some(&before) => before,
             // Written as data a moment ago (a new directory's zeros): what is in its place now is anybody's guess.
             None if self.cache.is_sector_dirty(self.device, sector * IMAGE as u64) => UNKNOWN,
-            None => self.cache.inspect(self.device, sector * IMAGE as u64, IMAGE, crc32fast::hash)?,
+            None => {
+                self.cache.inspect(self.device, sector * IMAGE as u64, IMAGE, crate::volume::bytes::crc32)?
+            }
         };
         groups.running.insert(sector, before);
         Ok(())

@@ -6,8 +6,8 @@ use lock_api::RawMutex;
 
 use super::engine::Engine;
 use super::entry::{
-    RECORD, Record, Times, encode_exfat, encode_fat, is_valid_name, made_short_name, plain_short_name,
-    rename_exfat, short_name_units,
+    RECORD, Record, Times, encode_exfat, encode_fat, hashed_short_name, is_valid_name, made_short_name,
+    plain_short_name, rename_exfat, short_name_units,
 };
 use super::extents::Extents;
 use super::{Entry, FileAttributes, Node, NodeKind, VolumeError};
@@ -119,8 +119,13 @@ impl<R: RawMutex> Engine<R> {
         }
         for number in 1..SHORT_NAMES_TRIED {
             // After a few in sequence, spread out, or a directory of like names would cost more and more.
-            let spread = self.upcase.hash(name).wrapping_add(number.wrapping_mul(0x9E37)) % 99_990;
-            let short = made_short_name(name, if number < 5 { number } else { spread + 10 });
+            let short = match number {
+                1..5 => made_short_name(name, number),
+                _ => hashed_short_name(
+                    name,
+                    self.upcase.hash(name).wrapping_add(number.wrapping_mul(0x9E37)) as u16,
+                ),
+            };
             let units = short_name_units(&short);
             if self.find_name(directory, &units)?.is_none() {
                 return Ok((encode_fat(record, name, &short, true), Some(units)));
