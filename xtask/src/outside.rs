@@ -443,7 +443,7 @@ fn check_volume(machine: &Machine, smb_port: u16) -> Result<(), String> {
         .console_wait(before, CONSOLE_LIMIT, |text| text.contains("Type yes").then_some(()))
         .ok_or_else(|| format!("it does not ask first:\n{}", machine.console_tail(10)))?;
     contains(&machine.console_command("yes", Duration::from_secs(120))?, &["Nothing is wrong."])?;
-    contains(&machine.console_command("disks", CONSOLE_LIMIT)?, &["online"])?;
+    contains(&machine.console_command("disks", CONSOLE_LIMIT)?, &["exFAT"])?;
     answers(smb_port, CONSOLE_LIMIT)
 }
 

@@ -574,13 +574,11 @@ pub(crate) fn hashed_short_name(name: &[u16], hash: u16) -> [u8; 11] {
     let plain = made_short_name(name, 1);
     let mut short = plain;
     put(&mut short, 0, b"        ");
-    let mut length = 0;
     let lead = plain.iter().take(2).take_while(|&&byte| byte != b'~').copied();
     let digits = [12, 8, 4, 0]
         .map(|shift| b"0123456789ABCDEF".get(usize::from(hash >> shift & 15)).copied().unwrap_or(b'0'));
-    for byte in lead.chain(digits).chain(*b"~1") {
-        put(&mut short, length, &[byte]);
-        length += 1;
+    for (place, byte) in lead.chain(digits).chain(*b"~1").enumerate() {
+        put(&mut short, place, &[byte]);
     }
     short
 }
