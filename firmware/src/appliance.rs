@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::entropy::EntropyPool;
 use crate::environment::ApplianceEnvironment;
 use crate::log_ring;
+use crate::message_memory::MessageMemory;
 use crate::net::{self, Addressing, Mailbox, Net, StaticAddress};
 use crate::scheduler::{self, Event, Machine};
 use crate::slots::Slots;
@@ -34,9 +35,9 @@ pub const TASK_STACK: usize = 16 * 1024;
 pub const NET_STACK: usize = 24 * 1024;
 
 /// Memory that is left free beside the cache for what is only taken when it is needed: the rings of as many connections
-/// as there may be (34 MiB), messages on their way, the engine's tables, the cache's own records (100 bytes a page) and
-/// the pages it may have beyond its budget.
-const RESERVE: usize = 64 << 20;
+/// as there may be (34 MiB), messages on their way in (20 MiB) and answers on their way out (32 MiB), the engine's tables,
+/// the cache's own records (100 bytes a page) and the pages it may have beyond its budget.
+const RESERVE: usize = 96 << 20;
 /// The least a cache is worth having.
 const MINIMUM_CACHE: usize = 4 << 20;
 
@@ -66,6 +67,7 @@ pub struct Appliance<B: Board> {
     pub(crate) mailbox: &'static Mailbox,
     pub(crate) slots: &'static Slots,
     pub(crate) pool: &'static Pool,
+    pub(crate) message_memory: MessageMemory,
     pub(crate) authenticator: &'static Authenticator,
     pub(crate) server: Server<ApplianceEnvironment>,
     pub(crate) volumes: Volumes,
@@ -135,6 +137,7 @@ impl<B: Board> Appliance<B> {
             mailbox,
             slots,
             pool,
+            message_memory: MessageMemory::default(),
             authenticator,
             server,
             volumes: Volumes::new(budget, board.disk_channel_count()),

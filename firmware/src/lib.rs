@@ -19,6 +19,7 @@ mod environment;
 pub mod ethernet;
 mod flash;
 pub mod log_ring;
+mod message_memory;
 pub mod net;
 pub mod scheduler;
 mod service;

@@ -58,11 +58,28 @@ impl<B: Board> Service for Appliance<B> {
         self.maximum_message(slot) > 0x1_0000
     }
 
+    fn admit(&self, slot: usize, bytes: usize) -> bool {
+        let takes = self.slots.connection(slot).is_none_or(|id| self.server.takes_requests(id));
+        let admitted = takes && self.message_memory.take(bytes);
+        if !admitted {
+            self.message_memory.note_refused();
+        }
+        admitted
+    }
+
+    fn withdraw(&self, bytes: usize) {
+        self.message_memory.give(bytes);
+        self.tell_who_waits();
+    }
+
     fn submit(&self, slot: usize, message: Vec<u8>) -> Result<(), Vec<u8>> {
         match self.slots.connection(slot) {
             Some(id) => self.pool.submit(slot, id.0, message),
             // Dropped by the engine meanwhile.
-            None => Ok(()),
+            None => {
+                self.withdraw(message.len());
+                Ok(())
+            }
         }
     }
 
@@ -72,7 +89,17 @@ impl<B: Board> Service for Appliance<B> {
         if reply.is_none() && !self.server.is_connected(id) {
             self.mailbox.close(slot);
         }
+        self.tell_who_waits();
         reply
+    }
+}
+
+impl<B: Board> Appliance<B> {
+    /// Memory was given back, or a reply has left: who waits for that tries again.
+    fn tell_who_waits(&self) {
+        if self.message_memory.take_refused() {
+            self.mailbox.room();
+        }
     }
 }
 
@@ -86,6 +113,9 @@ impl<B: Board> Handler for Appliance<B> {
                 if disposition == Disposition::Disconnect && self.slots.connection(job.slot) == Some(id) {
                     self.mailbox.close(job.slot);
                 }
+                let bytes = message.len();
+                drop(message);
+                self.withdraw(bytes);
             }
             None => self.server.disconnect(id),
         }

@@ -7,7 +7,7 @@ use core::cell::{Cell, RefCell};
 use crate::scheduler::{self, WaitQueue};
 
 /// Requests that wait for a worker, beyond those that workers have in hand. Few: the network's windows are the queue.
-const BACKLOG: usize = 16;
+const BACKLOG: usize = 4;
 
 /// A request for a worker.
 pub struct Job {

@@ -55,7 +55,9 @@ pub(super) enum Outcome {
 enum Incoming {
     /// So many bytes of the transport header.
     Header { bytes: [u8; 4], length: usize },
-    /// A message of `length` bytes.
+    /// A message of `length` bytes is announced; there is no memory for it yet.
+    Announced { length: usize },
+    /// A message of `length` bytes, which has to be whole by a certain time.
     Message { bytes: Vec<u8>, length: usize },
     /// A NetBIOS session request of which so many bytes are to come.
     SessionRequest { remaining: usize },
@@ -88,12 +90,17 @@ pub(super) struct Connection<R> {
     /// When the stack wants to see the socket again.
     pub(super) deadline: u64,
     incoming: Incoming,
+    /// When the last message was admitted.
+    admitted: u64,
     outgoing: Option<Outgoing<R>>,
     /// Bytes that the transport itself answers, ahead of any reply.
     control: Option<([u8; 4], usize)>,
     /// Close when everything is out.
     pub(super) finish: bool,
 }
+
+/// How long a message may take from its first byte to its last, in microseconds: others may wait for its memory.
+const MESSAGE_PATIENCE: u64 = 120_000_000;
 
 /// How long a connection that is being closed may take to send its last bytes.
 const CLOSING_MICROSECONDS: u64 = 5_000_000;
@@ -125,15 +132,21 @@ impl<R: Reply> Connection<R> {
             since: now,
             deadline: u64::MAX,
             incoming: Incoming::START,
+            admitted: now,
             outgoing: None,
             control: None,
             finish: false,
         })
     }
 
-    /// Whether a whole message waits for somebody to take it.
+    /// Whether a message waits for somebody to take it, or for memory.
     pub(super) fn is_waiting(&self) -> bool {
-        matches!(self.incoming, Incoming::Waiting(_))
+        matches!(self.incoming, Incoming::Waiting(_) | Incoming::Announced { .. })
+    }
+
+    /// When the message that is on its way has to be whole: memory is set aside for it.
+    pub(super) fn message_deadline(&self) -> Option<u64> {
+        matches!(self.incoming, Incoming::Message { .. }).then_some(self.admitted + MESSAGE_PATIENCE)
     }
 
     /// Bytes in the receive ring.
@@ -180,10 +193,16 @@ impl<R: Reply> Connection<R> {
             }
             return Outcome::Keep;
         }
-        let heard = self.receive(slot, service);
+        if self.message_deadline().is_some_and(|deadline| now >= deadline) {
+            self.leave(slot, service);
+            self.abort();
+            return Outcome::Keep;
+        }
+        let heard = self.receive(slot, service, now);
         self.send(slot, service);
         let socket = self.sockets.get_mut::<tcp::Socket>(self.handle);
-        let silent = !socket.may_recv() && socket.recv_queue() == 0 && !self.is_waiting();
+        let whole = matches!(self.incoming, Incoming::Waiting(_));
+        let silent = !socket.may_recv() && socket.recv_queue() == 0 && !whole;
         if heard.is_err() {
             self.leave(slot, service);
             self.abort();
@@ -202,12 +221,33 @@ impl<R: Reply> Connection<R> {
         }
         self.stage = Stage::Closing;
         self.outgoing = None;
-        self.incoming = Incoming::START;
+        match core::mem::replace(&mut self.incoming, Incoming::START) {
+            Incoming::Message { length, .. } => service.withdraw(length),
+            Incoming::Waiting(message) => service.withdraw(message.len()),
+            Incoming::Header { .. } | Incoming::Announced { .. } | Incoming::SessionRequest { .. } => {}
+        }
     }
 
     /// Takes what the receive ring holds; an error is the peer's, and ends the connection.
-    fn receive<S: Service<Reply = R>>(&mut self, slot: usize, service: &S) -> Result<(), ProtocolError> {
+    fn receive<S: Service<Reply = R>>(
+        &mut self,
+        slot: usize,
+        service: &S,
+        now: u64,
+    ) -> Result<(), ProtocolError> {
         loop {
+            if let Incoming::Announced { length } = self.incoming {
+                if !service.admit(slot, length) {
+                    return Ok(());
+                }
+                let mut bytes = Vec::new();
+                if bytes.try_reserve_exact(length).is_err() {
+                    service.withdraw(length);
+                    return Err(ProtocolError);
+                }
+                self.admitted = now;
+                self.incoming = Incoming::Message { bytes, length };
+            }
             if let Incoming::Waiting(message) = &mut self.incoming {
                 match service.submit(slot, core::mem::take(message)) {
                     Ok(()) => self.incoming = Incoming::START,
@@ -242,7 +282,7 @@ impl<R: Reply> Connection<R> {
                     *remaining -= taken;
                     (taken, ())
                 }
-                Incoming::Waiting(_) => (0, ()),
+                Incoming::Announced { .. } | Incoming::Waiting(_) => (0, ()),
             });
             if taken.is_err() {
                 return Ok(());
@@ -267,9 +307,7 @@ impl<R: Reply> Connection<R> {
                         if length > service.maximum_message(slot) {
                             return Err(ProtocolError);
                         }
-                        let mut bytes = Vec::new();
-                        bytes.try_reserve_exact(length).map_err(|_| ProtocolError)?;
-                        Incoming::Message { bytes, length }
+                        Incoming::Announced { length }
                     }
                     // Called and calling name: whatever is called is us.
                     Packet::SessionRequest(length) => {

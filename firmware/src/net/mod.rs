@@ -376,6 +376,8 @@ impl<P: NetworkPort, S: Service> Net<P, S> {
                 connection.deadline = connection.deadline.min(connection.since + LOG_ON_PATIENCE);
             } else if connection.stage == Stage::Closing {
                 connection.deadline = connection.deadline.min(now + 1_000_000);
+            } else if let Some(deadline) = connection.message_deadline() {
+                connection.deadline = connection.deadline.min(deadline);
             }
             self.earliest = self.earliest.min(connection.deadline);
             if more {

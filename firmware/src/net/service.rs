@@ -28,7 +28,14 @@ pub trait Service: 'static {
     /// Whether somebody has logged on: such a connection is not dropped for want of room or for its silence.
     fn is_authenticated(&self, slot: usize) -> bool;
 
-    /// Hands a whole message over. When nobody can take it now, it comes back, and the slot is left alone until
+    /// Sets memory aside for a message of `bytes` that the slot begins to send. False: none now; the message stays in the
+    /// socket, and the slot is left alone until [`Mailbox::room`](super::Mailbox::room) is called or its own replies move on.
+    fn admit(&self, slot: usize, bytes: usize) -> bool;
+
+    /// A message that was admitted will not be submitted: its client is gone.
+    fn withdraw(&self, bytes: usize);
+
+    /// Hands a whole message over, and the memory that was set aside for it. When nobody can take it now, it comes back, and the slot is left alone until
     /// [`Mailbox::room`] is called.
     fn submit(&self, slot: usize, message: Vec<u8>) -> Result<(), Vec<u8>>;
 

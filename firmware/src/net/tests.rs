@@ -146,6 +146,10 @@ struct Echo {
     connected: Cell<usize>,
     authenticated: Cell<bool>,
     refusing: Cell<bool>,
+    /// Memory is out.
+    full: Cell<bool>,
+    /// Bytes of messages on their way in.
+    admitted: Cell<usize>,
 }
 
 impl Service for Echo {
@@ -164,10 +168,19 @@ impl Service for Echo {
     fn is_authenticated(&self, _slot: usize) -> bool {
         self.authenticated.get()
     }
+    fn admit(&self, _slot: usize, bytes: usize) -> bool {
+        let admitted = !self.full.get();
+        self.admitted.set(self.admitted.get() + if admitted { bytes } else { 0 });
+        admitted
+    }
+    fn withdraw(&self, bytes: usize) {
+        self.admitted.set(self.admitted.get() - bytes);
+    }
     fn submit(&self, slot: usize, message: Vec<u8>) -> Result<(), Vec<u8>> {
         if self.refusing.get() {
             return Err(message);
         }
+        self.withdraw(message.len());
         self.replies.borrow_mut()[slot].push_back(message);
         self.mailbox.reply_ready(slot);
         Ok(())
@@ -198,6 +211,8 @@ fn bench() -> Bench {
         connected: Cell::new(0),
         authenticated: Cell::new(false),
         refusing: Cell::new(false),
+        full: Cell::new(false),
+        admitted: Cell::new(0),
     }));
     let fallback = StaticAddress { address: Ipv4Cidr::new(SERVER, 24), router: None };
     let addressing = Addressing { dhcp: true, fallback: Some(fallback) };
@@ -405,4 +420,37 @@ fn stopping_closes_everything() {
     let handle = bench.connect(SERVER.into(), 445, 50_002);
     bench.run_for(1_000_000);
     assert_eq!(bench.socket(handle).state(), tcp::State::Closed);
+}
+
+#[test]
+fn messages_wait_for_memory_and_give_it_back() {
+    let mut bench = bench();
+    bench.echo.authenticated.set(true);
+    let handle = bench.connect(SERVER.into(), 445, 50_001);
+    bench.run_for(100_000);
+    bench.echo.full.set(true);
+    let message = framed(&pattern(50_000));
+    bench.socket(handle).send_slice(&message).unwrap();
+    bench.run_for(1_000_000);
+    assert_eq!(bench.echo.admitted.get(), 0);
+    bench.echo.full.set(false);
+    bench.echo.mailbox.room();
+    assert!(bench.exchange(handle, &[], message.len()) == message);
+    assert_eq!(bench.echo.admitted.get(), 0);
+    // A message that never ends keeps its memory for a while only.
+    bench.socket(handle).send_slice(&message[..1000]).unwrap();
+    bench.run_for(10_000_000);
+    assert_eq!(bench.echo.admitted.get(), 50_000);
+    bench.run_for(120_000_000);
+    assert_eq!(bench.echo.admitted.get(), 0);
+    assert_eq!(bench.socket(handle).state(), tcp::State::Closed);
+    // Neither does one whose client leaves.
+    let handle = bench.connect(SERVER.into(), 445, 50_002);
+    bench.run_for(100_000);
+    bench.socket(handle).send_slice(&message[..1000]).unwrap();
+    bench.run_for(1_000_000);
+    assert_eq!(bench.echo.admitted.get(), 50_000);
+    bench.socket(handle).abort();
+    bench.run_for(1_000_000);
+    assert_eq!(bench.echo.admitted.get(), 0);
 }

@@ -335,7 +335,9 @@ impl<E: Environment> Server<E> {
             (Err(Rejection::Status(status)), _) => Err(status),
             (Ok(()), Some(command)) => match (related, before.file, before.failed) {
                 (true, None, Some(failed)) if uses_file(command) => Err(failed),
-                _ => self.execute(&mut request, command, draft, before),
+                _ => self
+                    .has_memory_for(request.connection, command, draft.length())
+                    .and_then(|()| self.execute(&mut request, command, draft, before)),
             },
         };
         let status = match result {

@@ -2,6 +2,7 @@
 
 mod access;
 mod apple;
+mod backlog;
 mod caching;
 mod create;
 mod credits;
@@ -350,7 +351,7 @@ impl<E: Environment> Server<E> {
             let dropped = oldest.filter(|_| crowded).map(|(id, _)| id);
             if let Some(oldest) = dropped {
                 // It has no session, so nothing hangs on it but a log-on in progress.
-                state.connections.remove(oldest);
+                state.remove_connection(oldest);
                 state.counters.dropped_connections += 1;
             }
             (state.connections.insert(Connection::new(transport, since)), dropped)
@@ -391,7 +392,13 @@ impl<E: Environment> Server<E> {
     /// The next answer for the connection's client, oldest first.
     pub fn next_reply(&self, connection: ConnectionId) -> Option<Reply<PayloadOf<E>>> {
         let id = Id::from_raw(connection.0)?;
-        self.state.lock().connections.get_mut(id)?.replies.pop_front()
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let entry = state.connections.get_mut(id)?;
+        let reply = entry.replies.pop_front()?;
+        entry.backlog = entry.backlog.saturating_sub(reply.wire_length());
+        state.backlog = state.backlog.saturating_sub(reply.wire_length());
+        Some(reply)
     }
 
     /// How much is in use.
@@ -424,12 +431,21 @@ impl<V: Volume> State<V> {
         self.shares.iter().find(|(_, share)| names::equal(&share.name, name)).map(|(id, _)| id)
     }
 
+    /// Forgets a connection, and the answers that nobody will fetch.
+    fn remove_connection(&mut self, id: Id<Connection<V::Payload>>) {
+        if let Some(connection) = self.connections.remove(id) {
+            self.backlog = self.backlog.saturating_sub(connection.backlog);
+        }
+    }
+
     /// Queues a reply and notes that the environment is to be told.
     fn queue(&mut self, connection: Id<ConnectionMarker>, reply: Reply<V::Payload>) {
         let Some(entry) = state::connection_id(connection).and_then(|id| self.connections.get_mut(id)) else {
             // Its client is gone.
             return;
         };
+        entry.backlog += reply.wire_length();
+        self.backlog += reply.wire_length();
         entry.replies.push_back(reply);
         if !self.ready.contains(&connection) {
             self.ready.push(connection);

@@ -66,15 +66,22 @@ pub(crate) struct Draft<P> {
     current: Vec<u8>,
     /// Data behind the last element, ended or current.
     payload: Option<P>,
+    /// Bytes of the elements that ended.
+    length: usize,
 }
 
 impl<P: Payload> Draft<P> {
     pub fn new() -> Draft<P> {
-        Draft { ended: Vec::new(), current: Vec::new(), payload: None }
+        Draft { ended: Vec::new(), current: Vec::new(), payload: None, length: 0 }
     }
 
     pub fn is_empty(&self) -> bool {
         self.ended.is_empty()
+    }
+
+    /// Bytes of the finished elements.
+    pub fn length(&self) -> usize {
+        self.length
     }
 
     /// Makes room for the header of the next element; the body is to be appended to [`Draft::out`].
@@ -115,6 +122,7 @@ impl<P: Payload> Draft<P> {
         if let Some(field) = self.current.get_mut(..HEADER_LENGTH) {
             field.copy_from_slice(&bytes);
         }
+        self.length += self.current.len() + self.payload.as_ref().map_or(0, Payload::len);
         self.ended.push((core::mem::take(&mut self.current), sign));
     }
 

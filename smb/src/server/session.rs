@@ -378,7 +378,7 @@ impl<E: Environment> Server<E> {
         let sessions: Vec<_> = {
             let mut state = self.state.lock();
             let state = &mut *state;
-            state.connections.remove(connection);
+            state.remove_connection(connection);
             // Nobody is left to hear how its parked requests end; where a session has another channel, its client asks
             // again there.
             for id in state.waiting_where(|waiting| waiting.connection == marker) {

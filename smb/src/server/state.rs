@@ -45,6 +45,8 @@ pub(crate) struct State<V: Volume> {
     pub watches: u32,
     /// Connections with new replies that the environment has not been told of.
     pub ready: Vec<Id<ConnectionMarker>>,
+    /// Bytes of the answers that wait on all connections.
+    pub backlog: usize,
 }
 
 /// Running totals for the console.
@@ -89,6 +91,7 @@ impl<V: Volume> State<V> {
             watches: 0,
             purge: Vec::new(),
             ready: Vec::new(),
+            backlog: 0,
         }
     }
 
@@ -256,6 +259,8 @@ pub(crate) struct Connection<P> {
     pub preauth: PreauthenticationHash,
     pub window: Window,
     pub replies: VecDeque<Reply<P>>,
+    /// Bytes of them.
+    pub backlog: usize,
     /// Sessions that were set up over it and stand.
     pub sessions: u16,
     /// A user logged on over it, or a guest uses a share: no stranger.
@@ -279,6 +284,7 @@ impl<P> Connection<P> {
             preauth: PreauthenticationHash::new(),
             window: Window::new(),
             replies: VecDeque::new(),
+            backlog: 0,
             sessions: 0,
             known: false,
             since,

@@ -1,7 +1,5 @@
 //! The whole engine with a client of a few lines: what a request of each kind comes to, and what nobody may get away with.
 
-mod leases;
-
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -23,6 +21,8 @@ use crate::status::NtStatus;
 use crate::wire::header::{Command, Flags, Header};
 use crate::wire::negotiate::Dialect;
 
+mod backlog;
+mod leases;
 mod opens;
 mod protection;
 

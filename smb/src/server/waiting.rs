@@ -63,6 +63,11 @@ impl<V: Volume> State<V> {
         if !request.last && !matches!(kind, WaitKind::Again(_)) {
             return Err(NtStatus::INTERNAL_ERROR);
         }
+        if let WaitKind::Again(again) = &kind
+            && !self.has_room_to_park(again)
+        {
+            return Err(NtStatus::INSUFFICIENT_RESOURCES);
+        }
         let session = request.session.ok_or(NtStatus::INVALID_PARAMETER)?;
         let waiting = Waiting {
             connection: request.connection,
