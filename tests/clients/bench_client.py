@@ -147,6 +147,18 @@ def main():
     with Counted("read-4k", len(places)):
         for place in places:
             file.read(place, 4096)
+    with Counted("write-flush-byte", size):
+        for offset in range(0, size, 1 << 20):
+            file.write(bytes(1 << 20), offset)
+        file.flush()
+    other = opened(tree, "bench-other")
+    for offset in range(0, 64 << 20, 1 << 20):
+        other.write(bytes(1 << 20), offset)
+    with Counted("write-flush", 50):
+        for place in places[:50]:
+            file.write(bytes(4096), place)
+            file.flush()
+    other.close()
     file.close()
 
     with Counted("open-close", 300):
@@ -172,7 +184,7 @@ def main():
     with Counted("delete", count):
         for number in range(count):
             opened(tree, f"bench-folder\\file {number:05}", CreateDisposition.FILE_OPEN, CreateOptions.FILE_DELETE_ON_CLOSE).close()
-    for name in ["bench-folder", "bench-file"]:
+    for name in ["bench-folder", "bench-file", "bench-other"]:
         opened(tree, name, CreateDisposition.FILE_OPEN, CreateOptions.FILE_DELETE_ON_CLOSE).close()
     large_directory(connection, tree, block)
     large_file(tree, generator)

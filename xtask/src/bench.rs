@@ -46,13 +46,16 @@ struct Item {
 }
 
 /// The rival's figures: Linux 6.12 ksmbd on the same emulated board, counted by a TCG plugin.
-const ITEMS: [Item; 19] = [
+const ITEMS: [Item; 22] = [
     item("read-byte", "byte read, warm, unsigned", Some(5.3), Some(1.5), "MiB/s", Some(49.0)),
     item("write-byte", "byte overwritten, unsigned", Some(5.7), Some(2.0), "MiB/s", Some(64.0)),
     item("read-byte-signed", "byte read, signed", Some(56.0), Some(32.0), "MiB/s", Some(22.0)),
     item("write-byte-signed", "byte overwritten, signed", Some(57.0), Some(32.0), "MiB/s", Some(25.0)),
     item("read-byte-encrypted", "byte read, encrypted", Some(84.0), Some(60.0), "MiB/s", Some(15.0)),
     item("write-byte-encrypted", "byte overwritten, encrypted", Some(85.0), Some(60.0), "MiB/s", Some(18.0)),
+    item("read-byte-cold", "byte read, cold, unsigned", Some(5.8), Some(2.0), "MiB/s", None),
+    item("write-flush-byte", "byte overwritten and flushed", None, Some(2.0), "MiB/s", None),
+    item("write-flush", "WRITE 4 KiB + FLUSH beside 64 MiB dirty", None, None, "/s", None),
     item("read-4k", "READ of 4 KiB", Some(44_300.0), Some(6_000.0), "/s", Some(3_700.0)),
     item("open-close", "open + close", None, None, "/s", None),
     item("open-read-close", "open + READ 4 KiB + close", Some(109_400.0), Some(15_000.0), "/s", Some(990.0)),
@@ -208,6 +211,7 @@ fn one_run(
     meter.streams()?;
     meter.operations(python)?;
     meter.rest()?;
+    meter.cold(signals)?;
     let disk = if counted { Vec::new() } else { meter.disk()? };
     let end = meter.machine.power_off(Duration::from_secs(20));
     eprintln!("  the appliance: {end:?}");
@@ -325,6 +329,20 @@ impl Meter {
         }
         let status = child.wait().map_err(|error| format!("bench client: {error}"))?;
         if status.success() { Ok(()) } else { Err(format!("bench client: {status}")) }
+    }
+
+    /// A file that nothing of is in memory.
+    fn cold(&mut self, signals: &Signals) -> Result<(), String> {
+        eprintln!("  a cold stream");
+        self.machine.power_off(Duration::from_secs(20));
+        self.machine = Machine::start(&self.options)?;
+        run::wait_ready(&mut self.machine, self.options.smb_port, signals)?.ok_or("interrupted")?;
+        self.smbclient("ls", "off")?;
+        let (log_on, log_on_seconds) = self.smbclient("ls", "off")?;
+        let (instructions, seconds) = self.smbclient("get stream /dev/null", "off")?;
+        let seconds = (seconds - log_on_seconds).max(0.001);
+        self.keep("read-byte-cold", instructions.saturating_sub(log_on), seconds, STREAM as f64);
+        Ok(())
     }
 
     /// Reads the raw disk, by the appliance's console; and its image by this machine, to compare with.
