@@ -36,6 +36,7 @@ impl SharedMemory {
     }
 
     /// The pointer to `width` bytes at `offset`, aligned to `width`.
+    #[inline(always)]
     fn field(&self, offset: usize, width: usize) -> *mut u8 {
         assert!(offset.is_multiple_of(width) && offset <= self.length - width);
         // SAFETY: just checked to lie within the allocation.
@@ -43,12 +44,14 @@ impl SharedMemory {
     }
 
     /// Reads two little-endian bytes.
+    #[inline(always)]
     pub fn read16(&self, offset: usize) -> u16 {
         // SAFETY: `field` gives an aligned pointer into memory that lives for ever; every bit pattern is a u16.
         u16::from_le(unsafe { self.field(offset, 2).cast::<u16>().read_volatile() })
     }
 
     /// Reads four little-endian bytes.
+    #[inline(always)]
     pub fn read32(&self, offset: usize) -> u32 {
         // SAFETY: as in `read16`.
         u32::from_le(unsafe { self.field(offset, 4).cast::<u32>().read_volatile() })
