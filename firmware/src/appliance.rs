@@ -267,14 +267,13 @@ impl<B: Board> Appliance<B> {
         };
         let users: Vec<_> =
             share.exceptions.iter().map(|&(user, access)| (UserId(user), share_access(access))).collect();
-        let guest = share.guest != Access::None;
         let added = self.server.add_share(
             &ShareConfiguration {
                 name: &share.name,
                 remark: &share.comment,
                 everyone: share_access(share.access),
                 users: &users,
-                guest,
+                guest: share_access(share.guest),
                 hidden: share.hidden,
                 encrypt: share.encrypted,
             },

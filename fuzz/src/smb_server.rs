@@ -347,7 +347,7 @@ pub fn serve(data: &[u8], watch: &mut Watch<'_>) {
         remark: "",
         everyone,
         users: &[(UserId(2), ShareAccess::Read)],
-        guest: false,
+        guest: ShareAccess::None,
         hidden: false,
         encrypt: false,
     };

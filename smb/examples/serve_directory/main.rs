@@ -274,7 +274,7 @@ fn main() -> ExitCode {
             remark: "served by an example",
             everyone: ShareAccess::Write,
             users: &[],
-            guest: false,
+            guest: ShareAccess::None,
             hidden: false,
             encrypt: false,
         };

@@ -188,8 +188,8 @@ pub struct ShareConfiguration<'a> {
     pub everyone: ShareAccess,
     /// What these users may do.
     pub users: &'a [(UserId, ShareAccess)],
-    /// Whether somebody who did not log on (anonymous or guest) may connect, with `everyone`'s access.
-    pub guest: bool,
+    /// What somebody who did not log on (anonymous or guest) may do.
+    pub guest: ShareAccess,
     /// Not shown in lists of shares.
     pub hidden: bool,
     /// Only encrypted requests are served.
@@ -258,7 +258,7 @@ impl<E: Environment> Server<E> {
             volume: None,
             everyone: ShareAccess::Write,
             users: Vec::new(),
-            guest: true,
+            guest: ShareAccess::Write,
             hidden: true,
             encrypt: false,
         });

@@ -372,7 +372,7 @@ pub(crate) struct Share {
     pub volume: Option<u16>,
     pub everyone: ShareAccess,
     pub users: Vec<(UserId, ShareAccess)>,
-    pub guest: bool,
+    pub guest: ShareAccess,
     pub hidden: bool,
     pub encrypt: bool,
 }

@@ -102,7 +102,7 @@ fn fixture_with(change: impl FnOnce(&mut ServerConfiguration)) -> Fixture {
         remark: "",
         everyone: ShareAccess::Write,
         users: &[(UserId(2), ShareAccess::Read), (UserId(3), ShareAccess::None)],
-        guest: false,
+        guest: ShareAccess::None,
         hidden: false,
         encrypt: false,
     };
@@ -606,6 +606,24 @@ fn share_rights_bind_handles() {
     nobody.setup(b"u0", 0);
     assert_eq!(nobody.connect_tree("data"), NtStatus::ACCESS_DENIED);
     assert_eq!(nobody.connect_tree("IPC$"), NtStatus::SUCCESS);
+    // And a share that says so, with what it says, whatever users may do there.
+    let open = ShareConfiguration {
+        name: "open",
+        remark: "",
+        everyone: ShareAccess::Write,
+        users: &[],
+        guest: ShareAccess::Read,
+        hidden: true,
+        encrypt: false,
+    };
+    fixture.server.add_share(&open, fixture.volume.clone()).unwrap();
+    assert_eq!(nobody.connect_tree("open"), NtStatus::SUCCESS);
+    assert_eq!(nobody.create("made", MAKE).status, NtStatus::ACCESS_DENIED);
+    let file = nobody.open("a", Create { access: 0x0200_0000, disposition: 1, ..MAKE });
+    assert_eq!(nobody.read(&file, 0, 1).unwrap(), b"x");
+    assert_eq!(nobody.write(&file, 0, b"z"), NtStatus::ACCESS_DENIED);
+    assert_eq!(owner.connect_tree("open"), NtStatus::SUCCESS);
+    owner.open("made", MAKE);
 }
 
 #[test]

@@ -30,13 +30,7 @@ impl<E: Environment> Server<E> {
         );
         let share_id = state.find_share(parsed.share()).ok_or(NtStatus::BAD_NETWORK_NAME)?;
         let share = state.shares.get(share_id).ok_or(NtStatus::BAD_NETWORK_NAME)?;
-        let access = if !anonymous {
-            share.access(user)
-        } else if share.guest {
-            share.everyone
-        } else {
-            ShareAccess::None
-        };
+        let access = if anonymous { share.guest } else { share.access(user) };
         if access == ShareAccess::None {
             return Err(NtStatus::ACCESS_DENIED);
         }
