@@ -128,6 +128,10 @@ impl engine::Volume for ShareVolume {
         self.volume.path(node, path).map_err(error)
     }
 
+    fn short_name(&self, node: Self::Node, name: &mut Vec<u16>) -> Result<(), engine::VolumeError> {
+        self.volume.short_name(node, name).map_err(error)
+    }
+
     fn read(&self, node: Self::Node, offset: u64, length: u32) -> Result<Self::Payload, engine::VolumeError> {
         self.volume.read(node, offset, length).map(PinnedPages).map_err(error)
     }

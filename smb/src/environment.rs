@@ -129,6 +129,12 @@ pub trait Volume {
     /// The node's path as stored (case as created), appended to `path`.
     fn path(&self, node: Self::Node, path: &mut Vec<u16>) -> Result<(), VolumeError>;
 
+    /// The 8.3 name that the volume stores beside the node's name, appended to `name`: nothing where it stores none.
+    fn short_name(&self, node: Self::Node, name: &mut Vec<u16>) -> Result<(), VolumeError> {
+        let _ = (node, name);
+        Ok(())
+    }
+
     /// Up to `length` bytes at `offset`; shorter only at the end of the file, empty beyond it.
     fn read(&self, node: Self::Node, offset: u64, length: u32) -> Result<Self::Payload, VolumeError>;
 

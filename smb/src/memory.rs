@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::environment::{
     Entry, Metadata, MetadataChange, NodeKind, Space, Volume, VolumeError, VolumeInformation,
 };
-use crate::fscc::{FileAttributes, FileTime, is_valid_component, short_name, upcase};
+use crate::fscc::{FileAttributes, FileTime, is_valid_component, upcase};
 
 /// Bytes that a file or volume in memory may have.
 const MAXIMUM_SIZE: u64 = 1 << 28;
@@ -59,19 +59,7 @@ impl Inner {
         if node.metadata.kind != NodeKind::Directory {
             return Err(VolumeError::PathNotFound);
         }
-        if let Some(found) = node.names.get(&key(name)) {
-            return Ok(Some(*found));
-        }
-        // An 8.3 name; they all have a tilde.
-        if name.contains(&u16::from(b'~')) {
-            let wanted = key(name);
-            let found = node.names.values().find(|child| {
-                let short = self.nodes.get(child).and_then(|child| short_name(&child.name));
-                short.is_some_and(|short| short.units() == wanted)
-            });
-            return Ok(found.copied());
-        }
-        Ok(None)
+        Ok(node.names.get(&key(name)).copied())
     }
 
     /// The directory that `path` lies in, and its last component.

@@ -17,7 +17,8 @@ pub use file_system::{
     FileSystemAttributes, FileSystemInformation, FileSystemInformationClass, VolumeObjectId,
 };
 pub use name::{
-    MAXIMUM_COMPONENT, NameInvalid, ParsedPath, ShortName, is_short_name, is_valid_component, short_name,
+    MAXIMUM_COMPONENT, NameInvalid, ParsedPath, ShortName, is_made_short_name, is_short_name,
+    is_valid_component, short_name,
 };
 pub use security::{SecurityDescriptor, SecurityInformation, Sid};
 pub use set_information::{

@@ -221,7 +221,7 @@ pub fn is_short_name(name: &[u16]) -> bool {
 /// It depends on the name alone, so a listing and a later open by short name agree without anything being stored. Two names
 /// of one directory share it with a probability of 1 to 65,536 if they begin alike: the first one found then wins.
 pub fn short_name(name: &[u16]) -> Option<ShortName> {
-    if is_short_name(name) || matches!(name, [DOT] | [DOT, DOT]) {
+    if is_short_name(name) || matches!(name, [] | [DOT] | [DOT, DOT]) {
         return None;
     }
     let dot = name.iter().rposition(|unit| *unit == DOT).filter(|dot| *dot > 0);
@@ -245,6 +245,15 @@ pub fn short_name(name: &[u16]) -> Option<ShortName> {
         short.length = length;
     }
     Some(short)
+}
+
+/// Whether `name` has the form of what [`short_name`] makes, in any case.
+pub fn is_made_short_name(name: &[u16]) -> bool {
+    let base = name.split(|unit| *unit == DOT).next().unwrap_or(&[]);
+    let digits = base.strip_suffix(&[b'~', b'1'].map(u16::from)).and_then(<[u16]>::split_last_chunk::<4>);
+    let is_digit = |unit: &u16| u8::try_from(*unit).is_ok_and(|byte| byte.is_ascii_hexdigit());
+    digits.is_some_and(|(start, digits)| !start.is_empty() && digits.iter().all(is_digit))
+        && is_short_name(name)
 }
 
 #[cfg(test)]
@@ -331,10 +340,26 @@ mod tests {
         ] {
             let short = short(name).unwrap();
             assert!(is_short_name(&utf16(&short)), "{name} {short}");
+            assert!(is_made_short_name(&utf16(&short.to_lowercase())), "{name} {short}");
             assert_eq!(short.split('.').next().unwrap().split('~').nth(1), Some("1"));
         }
         let long = short("Long File Name.text").unwrap();
         assert!(long.starts_with("LO") && long.ends_with("~1.TEX"), "{long}");
         assert_eq!(short("LONG FILE NAME.TEXT"), Some(long));
+        for name in [
+            "",
+            "LO1234~1.",
+            "LO1234~2",
+            "LON123~1",
+            "1234~1",
+            "LO12345~1",
+            "LO 234~1",
+            "LO123G~1",
+            "~1",
+            "LO1234~1.TEXT",
+        ] {
+            assert!(!is_made_short_name(&utf16(name)), "{name}");
+        }
+        assert!(is_made_short_name(&utf16("L1234~1.T")));
     }
 }

@@ -89,6 +89,12 @@ impl Pattern {
         self.kind == Kind::Everything
     }
 
+    /// Whether 8.3 names that are made up are meant too: all of those have a tilde. Without this rule `*.htm` would match
+    /// `page.html`, and every name would cost the making of another.
+    pub fn has_tilde(&self) -> bool {
+        self.units.contains(&u16::from(b'~'))
+    }
+
     /// Whether `name` matches. Takes at most pattern length times name length steps, whatever the pattern.
     pub fn matches(&self, name: &[u16]) -> bool {
         match self.kind {

@@ -142,7 +142,7 @@ impl<E: Environment> Server<E> {
             return Err(BAD_IMPERSONATION_LEVEL);
         }
         check_arguments(&parsed)?;
-        let path = names::parse(&parsed.name)?;
+        let mut path = names::parse(&parsed.name)?;
         if path.directory && parsed.options & option::NON_DIRECTORY_FILE != 0 {
             return Err(NtStatus::OBJECT_NAME_INVALID);
         }
@@ -156,6 +156,7 @@ impl<E: Environment> Server<E> {
         let apple = parsed.context(context::APPLE).map(apple::answer).transpose()?;
         // A new open has a lease only if its oplock level says so.
         let lease = lease.filter(|_| parsed.oplock == level::LEASE);
+        names::resolve_made_names(&*place.volume, &mut path.units)?;
         let actor = Actor {
             handle: None,
             lease: lease.map(|lease| (client, lease.key)),

@@ -171,8 +171,13 @@ fn list<V: Volume>(
             // One name: found by itself, however large the directory.
             Some(name) if name != DOT && name != DOT_DOT => {
                 let found = look_up(open, name)?;
-                if let Some((name, metadata)) = found
-                    && !push(entries, &name, None, &with_times(times, metadata))
+                if let Some(Found { name, short, metadata }) = found
+                    && !push(
+                        entries,
+                        &name,
+                        Some(&short[..]).filter(|short| !short.is_empty()),
+                        &with_times(times, metadata),
+                    )
                 {
                     return Ok(true);
                 }
@@ -190,9 +195,15 @@ fn list<V: Volume>(
     let mut cursor = start;
     let mut stopped = false;
     open.volume.list(open.node, start, &mut |entry| {
-        let matches = search.pattern.matches(entry.name)
-            || (!search.pattern.is_everything()
-                && entry.short_name.is_some_and(|short| search.pattern.matches(short)));
+        let pattern = &search.pattern;
+        let matches = pattern.matches(entry.name)
+            || match entry.short_name {
+                Some(short) => pattern.matches(short),
+                None => {
+                    pattern.has_tilde()
+                        && short_name(entry.name).is_some_and(|short| pattern.matches(short.units()))
+                }
+            };
         if matches {
             let metadata = with_times(times, entry.metadata);
             if !push(entries, entry.name, entry.short_name, &metadata) {
@@ -254,23 +265,36 @@ fn parent_metadata<V: Volume>(open: &Open<V>) -> Result<Metadata, NtStatus> {
     Ok(metadata?)
 }
 
-/// The entry `name` of the directory: its name as stored, its metadata.
-fn look_up<V: Volume>(open: &Open<V>, name: &[u16]) -> Result<Option<(Vec<u16>, Metadata)>, NtStatus> {
+/// What [`look_up`] found.
+struct Found {
+    /// The name as stored.
+    name: Vec<u16>,
+    /// The 8.3 name stored beside it; empty when there is none.
+    short: Vec<u16>,
+    metadata: Metadata,
+}
+
+/// The entry `name` of the directory.
+fn look_up<V: Volume>(open: &Open<V>, name: &[u16]) -> Result<Option<Found>, NtStatus> {
     let mut path = Vec::new();
     open.volume.path(open.node, &mut path)?;
     if !path.is_empty() {
         path.push(SEPARATOR);
     }
     path.extend_from_slice(name);
+    names::resolve_made_names(&*open.volume, &mut path)?;
     let node = match open.volume.open(&path) {
         Ok(node) => node,
         Err(VolumeError::NotFound | VolumeError::PathNotFound | VolumeError::NameInvalid) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let metadata = open.volume.metadata(node);
     path.clear();
-    let stored = open.volume.path(node, &mut path);
+    let mut short = Vec::new();
+    let found = open.volume.metadata(node).and_then(|metadata| {
+        open.volume.path(node, &mut path)?;
+        open.volume.short_name(node, &mut short)?;
+        Ok(metadata)
+    });
     let _ = open.volume.close(node);
-    stored?;
-    Ok(Some((names::last(&path).to_vec(), metadata?)))
+    Ok(Some(Found { name: names::last(&path).to_vec(), short, metadata: found? }))
 }

@@ -122,9 +122,15 @@ impl<E: Environment> Server<E> {
             name.push(SEPARATOR);
             open.volume.path(open.node, &mut name)?;
         }
-        let last = names::last(&name);
-        let made = short_name(last);
-        let short = made.as_ref().map_or(last, |short| short.units());
+        let mut short = Vec::new();
+        if class == Class::AlternateName {
+            open.volume.short_name(open.node, &mut short)?;
+            if short.is_empty() {
+                let last = names::last(&name);
+                let made = short_name(last);
+                short.extend_from_slice(made.as_ref().map_or(last, |made| made.units()));
+            }
+        }
         let serial = match class {
             Class::Id => u64::from(open.volume.information().serial),
             _ => 0,
@@ -150,7 +156,7 @@ impl<E: Environment> Server<E> {
             position,
             mode: mode(&open),
             name: &name,
-            short_name: short,
+            short_name: &short,
             streams: if open.directory { &[] } else { &stream },
         };
         if information.emit(class, &mut Writer::new(output)) {
@@ -482,7 +488,7 @@ impl<E: Environment> Server<E> {
             return Err(NtStatus::INVALID_PARAMETER);
         }
         let name = change.name.strip_prefix(&[SEPARATOR]).unwrap_or(&change.name);
-        let target = names::parse(name)?;
+        let mut target = names::parse(name)?;
         if target.units.is_empty() {
             return Err(NtStatus::OBJECT_NAME_INVALID);
         }
@@ -492,6 +498,14 @@ impl<E: Environment> Server<E> {
             // The root stays.
             return Err(NtStatus::ACCESS_DENIED);
         }
+        let mut resolved = target.units.clone();
+        names::resolve_made_names(&*open.volume, &mut resolved)?;
+        if names::equal(&resolved, &path) {
+            // Not its own name again: the name that was made of it becomes its own.
+            resolved.truncate(resolved.len() - names::last(&resolved).len());
+            resolved.extend_from_slice(names::last(&target.units));
+        }
+        target.units = resolved;
         if path == target.units {
             return Ok(None);
         }

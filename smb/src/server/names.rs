@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use crate::fscc::ParsedPath;
+use crate::environment::{Volume, VolumeError};
+use crate::fscc::{ParsedPath, is_made_short_name, short_name};
 use crate::status::NtStatus;
 
 pub(crate) use crate::fscc::equal_names as equal;
@@ -30,6 +31,59 @@ pub(crate) fn parse(name: &[u16]) -> Result<Path, NtStatus> {
         return Err(NtStatus::OBJECT_NAME_INVALID);
     }
     Ok(Path { units: parsed.path, directory: parsed.trailing_separator })
+}
+
+/// Made-up 8.3 names that a path may have: as many as fit into the 260 units of a path of old, and more than one directory
+/// is read through for each only then.
+const MADE_NAMES: usize = 28;
+
+/// Puts, for each made-up 8.3 name in `path` for which there is no file, the name that it was made of. Where there is none,
+/// the rest of the path is left as it is.
+pub(crate) fn resolve_made_names<V: Volume>(volume: &V, path: &mut Vec<u16>) -> Result<(), VolumeError> {
+    if !path.contains(&u16::from(b'~')) {
+        return Ok(());
+    }
+    let mut left = MADE_NAMES;
+    let mut start = 0;
+    while let Some(rest) = path.get(start..).filter(|rest| !rest.is_empty()) {
+        let component = rest.split(|unit| *unit == SEPARATOR).next().unwrap_or(&[]);
+        let mut end = start + component.len();
+        if is_made_short_name(component) {
+            match volume.open(path.get(..end).unwrap_or(&[])) {
+                // A name that is stored comes first.
+                Ok(node) => volume.close(node)?,
+                Err(VolumeError::NotFound) if left > 0 => {
+                    left -= 1;
+                    let directory = path.get(..start.saturating_sub(1)).unwrap_or(&[]);
+                    let Some(name) = made_of(volume, directory, component)? else { return Ok(()) };
+                    let behind = path.split_off(end);
+                    path.truncate(start);
+                    path.extend_from_slice(&name);
+                    end = path.len();
+                    path.extend_from_slice(&behind);
+                }
+                Err(_) => return Ok(()),
+            }
+        }
+        start = end + 1;
+    }
+    Ok(())
+}
+
+/// The first name in a directory of which the 8.3 name `made` is made.
+fn made_of<V: Volume>(volume: &V, directory: &[u16], made: &[u16]) -> Result<Option<Vec<u16>>, VolumeError> {
+    let mut found = None;
+    let node = volume.open(directory)?;
+    let listed = volume.list(node, 0, &mut |entry| {
+        if entry.short_name.is_none()
+            && short_name(entry.name).is_some_and(|short| equal(short.units(), made))
+        {
+            found = Some(entry.name.to_vec());
+        }
+        found.is_none()
+    });
+    volume.close(node)?;
+    listed.map(|()| found)
 }
 
 /// The path of the directory that `path` lies in; `None` for the root.

@@ -214,6 +214,14 @@ impl<R: RawMutex> Volume<R> {
         self.with_node(node, |engine, slot| engine.path_of(slot, path))
     }
 
+    /// The 8.3 name stored beside the node's name, appended to `name`: nothing where there is none.
+    pub fn short_name(&self, node: Node, name: &mut Vec<u16>) -> Result<(), VolumeError> {
+        self.with_node(node, |engine, slot| {
+            name.extend_from_slice(engine.nodes.get(slot)?.record.short_name().unwrap_or(&[]));
+            Ok(())
+        })
+    }
+
     /// Up to `length` bytes at `offset`; shorter only at the end of the file, empty beyond it.
     pub fn read(&self, node: Node, offset: u64, length: u32) -> Result<Payload, VolumeError> {
         let mut payload = Payload::new();

@@ -15,6 +15,7 @@ mod damage;
 mod foreign;
 mod limits;
 pub(crate) mod model;
+mod names;
 mod streams;
 
 pub(crate) use damage::exercise;

@@ -1,5 +1,7 @@
 //! What an open is asked for and asked: create contexts, information classes, control codes. One table a kind, every number in it.
 
+use alloc::string::String;
+
 use super::*;
 
 /// The data of the context `tag` in a CREATE's answer.
@@ -313,6 +315,23 @@ fn each_control_code_is_answered_or_refused() {
     assert_eq!(control(&file, 0x0014_0078, &[], 0), NtStatus::NOT_SUPPORTED);
 }
 
+fn list(client: &mut Client<'_>, directory: &[u8; 16], (class, flags): (u8, u8), pattern: &str) -> Answer {
+    let pattern = name(pattern);
+    let body = put(|writer| {
+        writer.u16(33);
+        writer.u8(class);
+        writer.u8(flags);
+        writer.u32(0);
+        writer.bytes(directory);
+        writer.u16(96);
+        writer.u16(pattern.len() as u16);
+        writer.u32(4096);
+        writer.bytes(&pattern);
+        writer.zeros(1);
+    });
+    client.call(Command::QueryDirectory, &body)
+}
+
 #[test]
 fn each_class_lists_a_directory() {
     let fixture = fixture();
@@ -322,21 +341,7 @@ fn each_class_lists_a_directory() {
         client.close(&file);
     }
     let root = client.open("", Create { disposition: 1, options: 1, ..MAKE });
-    let mut list = |class: u8, flags: u8, pattern: &str| {
-        let body = put(|writer| {
-            writer.u16(33);
-            writer.u8(class);
-            writer.u8(flags);
-            writer.u32(0);
-            writer.bytes(&root);
-            writer.u16(96);
-            writer.u16(2 * pattern.len() as u16);
-            writer.u32(4096);
-            writer.bytes(&name(pattern));
-            writer.zeros(1);
-        });
-        client.call(Command::QueryDirectory, &body)
-    };
+    let mut list = |class: u8, flags: u8, pattern: &str| list(&mut client, &root, (class, flags), pattern);
     let has = |answer: &Answer, text: &str| {
         let wanted = name(text);
         answer.bytes.windows(wanted.len()).any(|window| window == wanted)
@@ -375,4 +380,105 @@ fn each_class_lists_a_directory() {
         }
     }
     assert_eq!(list(12, 1, "nothing*").status, NtStatus::NO_SUCH_FILE);
+}
+
+/// The 8.3 name of a file, by FileAlternateNameInformation.
+fn alternate(client: &mut Client<'_>, path: &str) -> String {
+    let file = client.open(path, Create { disposition: 1, ..MAKE });
+    let answer = query(client, &file, (1, 21), 0, 64);
+    client.close(&file);
+    let (units, _) = output(&answer)[4..].as_chunks::<2>();
+    String::from_utf16(&units.iter().map(|unit| u16::from_le_bytes(*unit)).collect::<Vec<_>>()).unwrap()
+}
+
+#[test]
+fn made_up_short_names_open_what_they_are_made_of() {
+    let fixture = fixture();
+    let mut client = Client::log_on(&fixture.server, 1, Dialect::Smb311);
+    let folder = client.open("a long folder", Create { options: 1, ..MAKE });
+    let file = client.open("a long folder\\some page.html", MAKE);
+    assert_eq!(client.write(&file, 0, b"five!"), NtStatus::SUCCESS);
+    client.close(&file);
+    let (above, below) =
+        (alternate(&mut client, "a long folder"), alternate(&mut client, "a long folder\\some page.html"));
+    assert!(above.ends_with("~1") && below.ends_with("~1.HTM"), "{above} {below}");
+    let (path, open) =
+        (alloc::format!("{above}\\{}", below.to_lowercase()), Create { disposition: 1, ..MAKE });
+    let found = client.open(&path, open.clone());
+    assert_eq!(client.read(&found, 0, 9).unwrap(), b"five!");
+    // Its name is the long one.
+    assert_eq!(
+        output(&query(&mut client, &found, (1, 9), 0, 128))[4..],
+        name("\\a long folder\\some page.html")
+    );
+    client.close(&found);
+    // A listing shows the same names, and takes them as patterns; `*.htm` does not mean them.
+    for (pattern, status) in [
+        (&below[..], NtStatus::SUCCESS),
+        ("*~1.*", NtStatus::SUCCESS),
+        ("*.htm", NtStatus::NO_SUCH_FILE),
+        ("SO0000~1.HTM", NtStatus::NO_SUCH_FILE),
+    ] {
+        let answer = list(&mut client, &folder, (3, 1), pattern);
+        assert_eq!(answer.status, status, "{pattern}");
+        if status == NtStatus::SUCCESS {
+            let short = name(&below);
+            assert_eq!(usize::from(output(&answer)[68]), short.len(), "{pattern}");
+            assert_eq!(&output(&answer)[70..70 + short.len()], short, "{pattern}");
+        }
+    }
+    // What is there is in the way of a new file and of a rename; but a file may get its own short name.
+    assert_eq!(
+        client.create(&path, Create { disposition: 2, ..MAKE }).status,
+        NtStatus::OBJECT_NAME_COLLISION
+    );
+    let rename = |to: &str| {
+        let to = name(to);
+        [&[0; 16][..], &(to.len() as u32).to_le_bytes(), &to, &[0; 4]].concat()
+    };
+    let other = client.open("other", MAKE);
+    assert_eq!(set(&mut client, &other, (1, 10), &rename(&path)), NtStatus::OBJECT_NAME_COLLISION);
+    let found = client.open(&path, open.clone());
+    assert_eq!(set(&mut client, &found, (1, 10), &rename(&path)), NtStatus::SHARING_VIOLATION);
+    client.close(&folder);
+    assert_eq!(set(&mut client, &found, (1, 10), &rename(&path)), NtStatus::SUCCESS);
+    client.close(&found);
+    assert_eq!(
+        client.create("a long folder\\some page.html", open.clone()).status,
+        NtStatus::OBJECT_NAME_NOT_FOUND
+    );
+    assert_eq!(alternate(&mut client, &path), below.to_lowercase());
+    // A file of that very name wins over one that it is made of.
+    let long = client.open("a long folder\\some page.html", MAKE);
+    let short = client.open(&path, open.clone());
+    assert_eq!(client.read(&long, 0, 9), Err(NtStatus::END_OF_FILE));
+    assert_eq!(client.read(&short, 0, 9).unwrap(), b"five!");
+    // What has the form and nothing to it.
+    for (path, status) in [
+        ("SO0000~1.HTM", NtStatus::OBJECT_NAME_NOT_FOUND),
+        ("SO0000~1.HTM\\x", NtStatus::OBJECT_PATH_NOT_FOUND),
+        ("other\\SO0000~1.HTM", NtStatus::OBJECT_PATH_NOT_FOUND),
+    ] {
+        assert_eq!(client.create(path, open.clone()).status, status, "{path}");
+    }
+}
+
+#[test]
+fn a_path_has_its_share_of_made_up_names() {
+    let fixture = fixture();
+    let mut client = Client::log_on(&fixture.server, 1, Dialect::Smb311);
+    let (mut long, mut short) = (String::new(), String::new());
+    let made = crate::fscc::short_name(&"long name".encode_utf16().collect::<Vec<_>>()).unwrap();
+    let made = String::from_utf16(made.units()).unwrap();
+    for depth in 1..=30 {
+        long.push_str("long name");
+        client.open(&long, Create { options: 1, ..MAKE });
+        short.push_str(&made);
+        let status = client.create(&short, Create { disposition: 1, options: 1, ..MAKE }).status;
+        let enough =
+            if depth == 29 { NtStatus::OBJECT_NAME_NOT_FOUND } else { NtStatus::OBJECT_PATH_NOT_FOUND };
+        assert_eq!(status, if depth <= 28 { NtStatus::SUCCESS } else { enough }, "{depth}");
+        long.push('\\');
+        short.push('\\');
+    }
 }
