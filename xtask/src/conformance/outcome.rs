@@ -11,6 +11,8 @@ pub enum Outcome {
     Skipped,
     /// Its time was over.
     Unfinished,
+    /// As the machine's speed would have it: that is not counted.
+    Unsteady,
 }
 
 impl Outcome {
@@ -21,6 +23,7 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Skipped => "skipped",
             Self::Unfinished => "unfinished",
+            Self::Unsteady => "unsteady",
         }
     }
 }
