@@ -1,5 +1,4 @@
-//! An embeddable SMB 2/3 server engine: bytes in, bytes out.
-
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -414,11 +414,14 @@ impl<E: Environment> Server<E> {
     /// The checks before a handler: session, signature, encryption, tree (3.3.5.2.4, 3.3.5.2.9, 3.3.5.2.11). A command
     /// that there is not needs nothing, but its signature is looked at as well.
     fn admit(&self, request: &mut Request<'_>, command: Option<Command>) -> Result<(), Rejection> {
-        let needs = command.map_or(access::NOTHING, access::command);
+        let mut needs = command.map_or(access::NOTHING, access::command);
         // On a connection that it is not on yet, a session's signature may be wrong without harm to anybody.
         let mut own = true;
         let log_on = command == Some(Command::SessionSetup);
         let signed = request.header.flags.contains(Flags::SIGNED);
+        // 3.3.5.17: a session that an ECHO names must be there.
+        let names_session = signed || (!request.encrypted && request.header.session_id != 0);
+        needs.session |= command == Some(Command::Echo) && names_session;
         let (key, first_key);
         {
             let state = self.state.lock();

@@ -99,7 +99,12 @@ fn query(
     client.call(Command::QueryInfo, &body)
 }
 
-fn set(client: &mut Client<'_>, file: &[u8; 16], (kind, class): (u8, u8), data: &[u8]) -> NtStatus {
+pub(super) fn set(
+    client: &mut Client<'_>,
+    file: &[u8; 16],
+    (kind, class): (u8, u8),
+    data: &[u8],
+) -> NtStatus {
     let body = put(|writer| {
         writer.u16(33);
         writer.u8(kind);
