@@ -1,6 +1,9 @@
 //! Paths, search patterns and 8.3 names. Input: a pattern, then a path, both UTF-16LE.
 
-use smb::fscc::{ParsedPath, Pattern, equal_names, hash_name, is_short_name, is_valid_component, short_name};
+use smb::fscc::{
+    ParsedPath, Pattern, equal_names, hash_name, is_made_short_name, is_short_name, is_valid_component,
+    short_name,
+};
 
 use crate::input::{Input, units};
 
@@ -37,7 +40,10 @@ pub fn run(data: &[u8]) {
     }
     if is_valid_component(name) {
         match short_name(name) {
-            Some(short) => assert!(is_short_name(short.units()) && is_valid_component(short.units())),
+            Some(short) => {
+                assert!(is_made_short_name(short.units()) && is_valid_component(short.units()));
+                assert_eq!(short_name(short.units()), None);
+            }
             None => assert!(is_short_name(name)),
         }
     }
