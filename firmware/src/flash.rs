@@ -16,22 +16,24 @@ pub fn crash_record<F: NorFlash>(flash: &mut F) -> Option<(u32, String)> {
     Some((record.uptime_seconds, String::from(record.text)))
 }
 
-/// Takes the seed that the last run left into the pool, and leaves another for the next one at once: a power cut must
-/// not leave none.
+/// Takes the seed that the last run left into the pool, and leaves another for the next one.
 pub fn take_seed<F: NorFlash>(flash: &mut F, entropy: &EntropyPool) {
-    match seed::take(flash) {
-        Ok(Some(bytes)) => entropy.seed(&bytes),
-        Ok(None) => log::warn!("entropy: no seed in flash, starting from jitter"),
-        Err(_) => log::error!("entropy: the flash does not answer"),
+    match seed::renew(flash, |seed| entropy.seed(seed), || next_seed(entropy)) {
+        Ok(true) => {}
+        Ok(false) => log::warn!("entropy: no seed in flash, starting from jitter"),
+        Err(_) => log::error!("entropy: the flash does not answer, or does not take the seed"),
     }
-    store_seed(flash, entropy);
+}
+
+fn next_seed(entropy: &EntropyPool) -> [u8; seed::SEED_LENGTH] {
+    let mut bytes = [0; seed::SEED_LENGTH];
+    entropy.fill(&mut bytes);
+    bytes
 }
 
 /// Leaves a seed for the next run.
 pub fn store_seed<F: NorFlash>(flash: &mut F, entropy: &EntropyPool) {
-    let mut bytes = [0; seed::SEED_LENGTH];
-    entropy.fill(&mut bytes);
-    if seed::store(flash, &bytes).is_err() {
+    if seed::store(flash, &next_seed(entropy)).is_err() {
         log::error!("entropy: the flash does not take the seed");
     }
 }

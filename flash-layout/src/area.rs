@@ -32,8 +32,8 @@ pub const BOOT_BLOCK: Area = Area { offset: 0x30_0000, length: 0x1_0000 };
 pub const CONFIGURATION: Area = Area { offset: 0x31_0000, length: 0x4_0000 };
 /// What the last panic had to say.
 pub const CRASH: Area = Area { offset: 0x35_0000, length: 0x1_0000 };
-/// The entropy pool's seed.
-pub const SEED: Area = Area { offset: 0x36_0000, length: 0x1_0000 };
+/// The entropy pool's seed: two erase blocks.
+pub const SEED: Area = Area { offset: 0x36_0000, length: 0x2_0000 };
 
 /// Every area, in the order of the flash.
 pub const AREAS: [Area; 6] = [SLOT_A, SLOT_B, BOOT_BLOCK, CONFIGURATION, CRASH, SEED];

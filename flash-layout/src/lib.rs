@@ -10,7 +10,7 @@
 //! | 0x310000 | configuration log |
 //! | 0x350000 | crash record |
 //! | 0x360000 | entropy seed |
-//! | 0x370000 | reserved, erased |
+//! | 0x380000 | reserved, erased |
 //!
 //! `docs/flash-format.md` has every byte. Both ends use this crate: boot block and firmware on the board, xtask on the
 //! host. Everything read from flash is foreign: it is checked, and what fails its check is passed over.
