@@ -21,8 +21,7 @@ use crate::wire::negotiate::{
 const HASH_SHA512: u16 = 1;
 
 /// Signing algorithms, the cheapest on the board first: HMAC-SHA256 takes 34 to 36 instructions a byte, GMAC by RustCrypto's
-/// code 94, CMAC 237. (With the hash that the board's AES-GCM has, GMAC would take about 26 and come first; small messages would
-/// cost more.)
+/// code 94, CMAC 237. `docs/performance.md` says why GMAC by the board's own would not come first either.
 const SIGNING_BY_COST: [SigningAlgorithm; 3] =
     [SigningAlgorithm::HmacSha256, SigningAlgorithm::AesGmac, SigningAlgorithm::AesCmac];
 
