@@ -60,7 +60,7 @@ impl<V: Volume> State<V> {
     pub(super) fn has_room_to_park(&self, again: &Again) -> bool {
         let parked = |kind: &WaitKind| match kind {
             WaitKind::Again(again) => again.message.len(),
-            WaitKind::Lock(_) | WaitKind::Notify(_) => 0,
+            WaitKind::Lock(..) | WaitKind::Notify(_) => 0,
         };
         let others: usize = self.waiting.iter().map(|(_, waiting)| parked(&waiting.kind)).sum();
         others.saturating_add(again.message.len()) <= PARKED

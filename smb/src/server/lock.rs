@@ -69,7 +69,7 @@ impl<V: Volume> State<V> {
         offset: u64,
         length: u64,
     ) -> bool {
-        // A handle's exclusive range lets it write under its own shared one.
+        // Only its own exclusive range does not keep a handle from writing.
         let own = |range: &LockRange<V::Node>| range.exclusive && range.handle == handle;
         length == 0
             || self
@@ -154,17 +154,19 @@ impl<V: Volume> State<V> {
 
     /// Gives waiting requests the ranges that became free, in the order of their coming.
     pub fn retry_locks(&mut self, file: Id<OpenFile<V::Node>>) {
-        let waiting = self.waiting_where(|waiting| matches!(waiting.kind, WaitKind::Lock(_)));
+        let mut waiting = self.waiting_where(|waiting| matches!(waiting.kind, WaitKind::Lock(..)));
+        waiting.sort_by_key(|id| self.waiting.get(*id).map(|waiting| waiting.number));
         for id in waiting {
             let Some(entry) = self.waiting.get(id) else { continue };
             let Some(handle) = entry.handle else { continue };
             if self.handles.get(handle).is_none_or(|handle| handle.file != file) {
                 continue;
             }
-            let WaitKind::Lock(element) = entry.kind else { continue };
+            let WaitKind::Lock(element, sequence) = entry.kind else { continue };
             match self.add_lock(file, handle, &element) {
                 Ok(false) => {}
                 Ok(true) => {
+                    self.note_lock_sequence(handle, sequence);
                     self.complete(id, NtStatus::SUCCESS, Some(&|writer| wire::emit(writer)));
                 }
                 Err(status) => {
@@ -176,27 +178,28 @@ impl<V: Volume> State<V> {
 }
 
 /// LockSequenceIndex and LockSequenceNumber of a request that may be a replay.
-struct LockSequence {
+#[derive(Clone, Copy)]
+pub(crate) struct LockSequence {
     /// From 0 to 63.
-    index: usize,
+    index: u8,
     number: u8,
 }
 
 impl LockSequence {
     /// Index 0 and those over 64 are not tracked (2.2.26).
     fn of(field: u32) -> Option<LockSequence> {
-        let index = (field >> 4) as usize;
-        (1..=64).contains(&index).then(|| LockSequence { index: index - 1, number: (field & 0xF) as u8 })
+        let index = u8::try_from(field >> 4).ok().filter(|index| (1..=64).contains(index))?;
+        Some(LockSequence { index: index - 1, number: (field & 0xF) as u8 })
     }
 }
 
 impl<V: Volume> State<V> {
     /// The request was carried out: the same number at the same index would be its replay.
-    fn note_lock_sequence(&mut self, handle: Id<Handle<V::Node>>, sequence: &Option<LockSequence>) {
+    fn note_lock_sequence(&mut self, handle: Id<Handle<V::Node>>, sequence: Option<LockSequence>) {
         let Some(sequence) = sequence else { return };
         let Some(extra) = self.handles.get(handle).and_then(|handle| handle.extra) else { return };
         let Some(extra) = self.extras.get_mut(extra) else { return };
-        if let Some(place) = extra.lock_sequences.get_mut(sequence.index) {
+        if let Some(place) = extra.lock_sequences.get_mut(usize::from(sequence.index)) {
             *place = sequence.number;
         }
     }
@@ -209,7 +212,7 @@ impl<E: Environment> Server<E> {
         &self,
         request: &Request<'_>,
         handle: Id<Handle<NodeOf<E>>>,
-        sequence: &LockSequence,
+        sequence: LockSequence,
     ) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -226,7 +229,7 @@ impl<E: Environment> Server<E> {
         if extra.lock_sequences.is_empty() {
             extra.lock_sequences = vec![0xFF; 64];
         }
-        match extra.lock_sequences.get_mut(sequence.index) {
+        match extra.lock_sequences.get_mut(usize::from(sequence.index)) {
             Some(place) if *place == sequence.number => true,
             Some(place) => {
                 *place = 0xFF;
@@ -244,7 +247,7 @@ impl<E: Environment> Server<E> {
         }
         let first = parsed.elements.first().ok_or(NtStatus::INVALID_PARAMETER)?;
         let sequence = LockSequence::of(parsed.sequence);
-        if let Some(sequence) = &sequence
+        if let Some(sequence) = sequence
             && self.is_lock_replay(request, open.handle, sequence)
         {
             wire::emit(writer);
@@ -259,17 +262,19 @@ impl<E: Environment> Server<E> {
         let state = &mut *state;
         if unlocking {
             for element in &parsed.elements {
-                if element.flags != UNLOCK {
-                    return Err(NtStatus::INVALID_PARAMETER);
-                }
-                if !state.unlock(open.file, open.handle, element) {
-                    // 3.3.5.14.1: those before stay unlocked.
-                    state.retry_locks(open.file);
-                    return Err(NtStatus::RANGE_NOT_LOCKED);
-                }
+                let failed = if element.flags != UNLOCK {
+                    NtStatus::INVALID_PARAMETER
+                } else if !state.unlock(open.file, open.handle, element) {
+                    NtStatus::RANGE_NOT_LOCKED
+                } else {
+                    continue;
+                };
+                // 3.3.5.14.1: those before stay unlocked.
+                state.retry_locks(open.file);
+                return Err(failed);
             }
             state.retry_locks(open.file);
-            state.note_lock_sequence(open.handle, &sequence);
+            state.note_lock_sequence(open.handle, sequence);
             wire::emit(writer);
             return Ok(Outcome::Done(NtStatus::SUCCESS));
         }
@@ -291,7 +296,7 @@ impl<E: Environment> Server<E> {
             let failed = match granted {
                 Ok(true) => continue,
                 Ok(false) if element.flags & FAIL_IMMEDIATELY == 0 => {
-                    state.park(request, Some(open.handle), WaitKind::Lock(*element))?;
+                    state.park(request, Some(open.handle), WaitKind::Lock(*element, sequence))?;
                     return Ok(Outcome::Silent);
                 }
                 Ok(false) => NtStatus::LOCK_NOT_GRANTED,
@@ -303,7 +308,7 @@ impl<E: Environment> Server<E> {
             state.retry_locks(open.file);
             return Err(failed);
         }
-        state.note_lock_sequence(open.handle, &sequence);
+        state.note_lock_sequence(open.handle, sequence);
         wire::emit(writer);
         Ok(Outcome::Done(NtStatus::SUCCESS))
     }

@@ -33,6 +33,8 @@ pub(crate) struct State<V: Volume> {
     pub extras: Arena<Extra>,
     pub locks: Arena<super::lock::LockRange<V::Node>>,
     pub waiting: Arena<Waiting<V::Node>>,
+    /// How many requests were ever parked.
+    pub parked: u64,
     pub leases: Arena<super::lease::Lease>,
     pub directory_leases: Vec<super::directory_lease::DirectoryLease>,
     pub pipes: Arena<super::pipe::OpenPipe>,
@@ -83,6 +85,7 @@ impl<V: Volume> State<V> {
             extras: Arena::new(limits.handle_extras),
             locks: Arena::new(limits.lock_ranges),
             waiting: Arena::new(limits.waiting_requests),
+            parked: 0,
             leases: Arena::new(limits.leases),
             directory_leases: Vec::new(),
             pipes: Arena::new(limits.pipes),

@@ -394,17 +394,7 @@ impl<'a> Client<'a> {
     }
 
     fn lock(&mut self, file: &[u8; 16], offset: u64, length: u64, flags: u32) -> Vec<u8> {
-        let body = put(|writer| {
-            writer.u16(48);
-            writer.u16(1);
-            writer.u32(0);
-            writer.bytes(file);
-            writer.u64(offset);
-            writer.u64(length);
-            writer.u32(flags);
-            writer.u32(0);
-        });
-        self.request(Command::Lock, Flags::empty(), &body)
+        self.request(Command::Lock, Flags::empty(), &lock_body(file, 0, &[(offset, length, flags)]))
     }
 }
 
@@ -460,6 +450,21 @@ fn context(tag: &[u8; 4], data: &[u8]) -> Vec<u8> {
         writer.bytes(tag);
         writer.zeros(4);
         writer.bytes(data);
+    })
+}
+
+fn lock_body(file: &[u8; 16], sequence: u32, elements: &[(u64, u64, u32)]) -> Vec<u8> {
+    put(|writer| {
+        writer.u16(48);
+        writer.u16(elements.len() as u16);
+        writer.u32(sequence);
+        writer.bytes(file);
+        for (offset, length, flags) in elements {
+            writer.u64(*offset);
+            writer.u64(*length);
+            writer.u32(*flags);
+            writer.u32(0);
+        }
     })
 }
 

@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use super::dispatch::{Before, Request};
+use super::lock::LockSequence;
 use super::reply::{Draft, Protection};
 use super::state::{ConnectionMarker, Handle, Session, State};
 use super::{NodeOf, Server};
@@ -16,6 +17,8 @@ use crate::wire::header::{Flags, Header};
 
 /// A parked request.
 pub(crate) struct Waiting<N> {
+    /// Counts up: who waits for longest comes first.
+    pub number: u64,
     pub connection: Id<ConnectionMarker>,
     pub session: Id<Session>,
     pub handle: Option<Id<Handle<N>>>,
@@ -28,8 +31,8 @@ pub(crate) struct Waiting<N> {
 
 /// What it waits for.
 pub(crate) enum WaitKind {
-    /// A byte range.
-    Lock(wire::lock::Element),
+    /// A byte range; the number of the request, if a replay of it is to be known.
+    Lock(wire::lock::Element, Option<LockSequence>),
     /// A change in a directory: bytes of the largest answer.
     Notify(u32),
     /// Acknowledgments of breaks: the request is then handled once more from its start.
@@ -69,7 +72,9 @@ impl<V: Volume> State<V> {
             return Err(NtStatus::INSUFFICIENT_RESOURCES);
         }
         let session = request.session.ok_or(NtStatus::INVALID_PARAMETER)?;
+        self.parked += 1;
         let waiting = Waiting {
+            number: self.parked,
             connection: request.connection,
             session,
             handle,
@@ -183,7 +188,7 @@ impl<E: Environment> Server<E> {
         for id in state.waiting_where(|waiting| waiting.handle == Some(handle)) {
             let status = match state.waiting.get(id).map(|waiting| &waiting.kind) {
                 // MS-FSA 2.1.5.9: closing the file cancels its lock requests; Windows says so in this way.
-                Some(WaitKind::Lock(_)) => NtStatus::RANGE_NOT_LOCKED,
+                Some(WaitKind::Lock(..)) => NtStatus::RANGE_NOT_LOCKED,
                 Some(WaitKind::Notify(_)) => NtStatus::NOTIFY_CLEANUP,
                 Some(WaitKind::Again(_)) | None => continue,
             };

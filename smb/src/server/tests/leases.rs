@@ -25,7 +25,7 @@ const READ: u32 = 1;
 const HANDLE: u32 = 2;
 const WRITE: u32 = 4;
 
-fn leased(letter: u8, state: u32, parent: Option<u8>) -> Create {
+pub(super) fn leased(letter: u8, state: u32, parent: Option<u8>) -> Create {
     Create { oplock: 0xFF, contexts: lease(letter, state, parent), ..MAKE }
 }
 
