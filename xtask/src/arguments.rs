@@ -46,14 +46,11 @@ impl Arguments {
         Ok(values.pop())
     }
 
-    /// The value of `name` as a TCP port.
+    /// The value of `name` as a TCP port; 0 asks for any that is free.
     pub fn port(&mut self, name: &str, default: u16) -> Result<u16, String> {
         match self.value(name)? {
             None => Ok(default),
-            Some(text) => match text.parse() {
-                Ok(port) if port > 0 => Ok(port),
-                _ => Err(format!("{name}: {text} is not a port")),
-            },
+            Some(text) => text.parse().map_err(|_| format!("{name}: {text} is not a port")),
         }
     }
 
@@ -104,6 +101,7 @@ mod tests {
     fn mistakes_are_named() {
         assert_eq!(arguments("--dir").value("--dir"), Err("--dir wants a value".into()));
         assert_eq!(arguments("--a=1 --a 2").value("--a"), Err("--a is given twice".into()));
+        assert_eq!(arguments("--p 0").port("--p", 1), Ok(0));
         assert!(arguments("--p 70000").port("--p", 1).is_err());
         assert!(arguments("--unknown").finish().is_err());
     }

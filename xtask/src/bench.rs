@@ -20,7 +20,7 @@ use crate::arguments::Arguments;
 use crate::flash::Provision;
 use crate::machine::{Machine, Options};
 use crate::run::{self, Signals};
-use crate::{flash, outside, process, settings, tools};
+use crate::{flash, process, settings, tools};
 
 /// Bytes of the file that streams move.
 const STREAM: u64 = 64 << 20;
@@ -193,20 +193,13 @@ fn one_run(
     let directory = settings::output_directory()?.join("bench");
     let _ = std::fs::remove_dir_all(&directory);
     settings::make_directory(&directory)?;
-    let options = Options {
-        smb_port: outside::free_port()?,
-        netbios_port: outside::free_port()?,
-        smb_port2: outside::free_port()?,
-        nic: nic.into(),
-        qemu_arguments,
-        directory,
-    };
+    let options = Options { nic: nic.into(), qemu_arguments, ..Options::new(directory) };
     let wanted = run::wanted(&options.directory, None, None, "data".into())?;
     // Unsigned requests are part of what is measured.
     let wanted = Provision { signing: Some(Policy::Offered), ..wanted };
     run::prepare(&options, &flash::firmware()?, &wanted, 2 << 30)?;
     let mut machine = Machine::start(&options)?;
-    run::wait_ready(&mut machine, options.smb_port, signals)?.ok_or("interrupted")?;
+    run::wait_ready(&mut machine, signals)?.ok_or("interrupted")?;
     let mut meter = Meter { machine, options, wanted, counted, results: BTreeMap::new() };
     meter.streams()?;
     meter.operations(python)?;
@@ -244,7 +237,7 @@ impl Meter {
     /// Runs smbclient; instructions and seconds.
     fn smbclient(&mut self, commands: &str, protection: &str) -> Result<(u64, f64), String> {
         let mut command = Command::new("smbclient");
-        command.args(["//127.0.0.1/data", "-p", &self.options.smb_port.to_string()]);
+        command.args(["//127.0.0.1/data", "-p", &self.machine.ports.smb.to_string()]);
         command.args([
             "-U",
             &format!("nas%{}", self.wanted.password),
@@ -297,7 +290,7 @@ impl Meter {
         let mut command = Command::new("timeout");
         command.args(["--kill-after=5", "400"]).arg(python);
         command.arg(settings::root().join("tests").join("clients").join("bench_client.py"));
-        command.args(["--port", &self.options.smb_port.to_string(), "--password", &self.wanted.password]);
+        command.args(["--port", &self.machine.ports.smb.to_string(), "--password", &self.wanted.password]);
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         let mut child = command
             .stdin(Stdio::piped())
@@ -336,7 +329,7 @@ impl Meter {
         eprintln!("  a cold stream");
         self.machine.power_off(Duration::from_secs(20));
         self.machine = Machine::start(&self.options)?;
-        run::wait_ready(&mut self.machine, self.options.smb_port, signals)?.ok_or("interrupted")?;
+        run::wait_ready(&mut self.machine, signals)?.ok_or("interrupted")?;
         self.smbclient("ls", "off")?;
         let (log_on, log_on_seconds) = self.smbclient("ls", "off")?;
         let (instructions, seconds) = self.smbclient("get stream /dev/null", "off")?;

@@ -5,18 +5,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::machine::Ports;
 use crate::report::Report;
 use crate::settings;
 
 /// Where the server is, and how much to do with it.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// NIC 1's port 445.
-    pub smb_port: u16,
-    /// NIC 2's port 445.
-    pub smb_port2: u16,
-    /// NIC 1's port 139.
-    pub netbios_port: u16,
+    /// How it is reached.
+    pub ports: Ports,
     /// The account's password.
     pub password: String,
     /// MiB of the large file.
@@ -44,9 +41,9 @@ pub fn suite(
     command.args(["--kill-after=5", &limit.as_secs().to_string()]).arg(python);
     command.arg(settings::root().join("tests").join("clients").join(format!("{name}_suite.py")));
     for (option, value) in [
-        ("--port", u32::from(target.smb_port)),
-        ("--port2", target.smb_port2.into()),
-        ("--netbios-port", target.netbios_port.into()),
+        ("--port", u32::from(target.ports.smb)),
+        ("--port2", target.ports.smb2.into()),
+        ("--netbios-port", target.ports.netbios.into()),
         ("--size", target.size),
         ("--files", target.files),
         ("--folders", target.folders),

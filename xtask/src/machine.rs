@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,19 +19,52 @@ use crate::qmp::Qmp;
 pub struct Options {
     /// Holds the flash image, the disks, the console's socket and logs.
     pub directory: PathBuf,
-    /// NIC 1's port 445 on the host.
-    pub smb_port: u16,
-    /// NIC 1's port 139 on the host.
-    pub netbios_port: u16,
-    /// NIC 2's port 445 on the host.
-    pub smb_port2: u16,
+    /// How it is reached.
+    pub ports: Ports,
     /// QEMU's network device.
     pub nic: String,
     /// More arguments for QEMU.
     pub qemu_arguments: Vec<String>,
 }
 
+/// TCP ports of 127.0.0.1 that lead to the machine. 0 stands for any that is free: the host picks it when QEMU binds it,
+/// so that nobody else can take it in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// Port 445 by the first Ethernet port.
+    pub smb: u16,
+    /// Port 139 by the first Ethernet port.
+    pub netbios: u16,
+    /// Port 445 by the second Ethernet port.
+    pub smb2: u16,
+}
+
+impl Ports {
+    /// Those that are in use, from what QEMU's monitor says to `info usernet`.
+    fn in_use(text: &str) -> Option<Self> {
+        // TCP[HOST_FORWARD]   8       127.0.0.1 36285       10.0.2.15   445     0     0
+        let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let forwards: Vec<Vec<&str>> = rows.filter(|row| row.first() == Some(&"TCP[HOST_FORWARD]")).collect();
+        let port = |network: &str, service: &str| {
+            let mut rows = forwards.iter();
+            rows.find_map(|row| match row.as_slice() {
+                [_, _, _, port, guest, found, ..] if guest.starts_with(network) && *found == service => {
+                    port.parse().ok()
+                }
+                _ => None,
+            })
+        };
+        let (smb, netbios) = (port("10.0.2.", "445")?, port("10.0.2.", "139")?);
+        Some(Self { smb, netbios, smb2: port("10.0.3.", "445")? })
+    }
+}
+
 impl Options {
+    /// The usual board, with its files in `directory`, on ports that are free.
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory, ports: Ports::default(), nic: "i82559er".into(), qemu_arguments: Vec::new() }
+    }
+
     /// The flash's file.
     pub fn flash(&self) -> PathBuf {
         self.directory.join("flash.img")
@@ -129,7 +163,7 @@ fn command(options: &Options, channels: [Attached; 2], qmp: &Path) -> Command {
         }
         add("-device", format!("scsi-hd,id=disk{channel},bus=scsi{channel}.0,scsi-id=0,drive=d{channel}"));
     }
-    let (smb, netbios, smb2) = (options.smb_port, options.netbios_port, options.smb_port2);
+    let Ports { smb, netbios, smb2 } = options.ports;
     let first = format!("hostfwd=tcp:127.0.0.1:{smb}-:445,hostfwd=tcp:127.0.0.1:{netbios}-:139");
     add("-netdev", format!("user,id=n0,net=10.0.2.0/24,{first}"));
     add("-device", format!("{nic},netdev=n0"));
@@ -238,6 +272,8 @@ pub struct Machine {
     socket: PathBuf,
     directory: PathBuf,
     qmp: Option<Qmp>,
+    /// How it is reached.
+    pub ports: Ports,
     /// When QEMU was started.
     pub started: Instant,
     ended: bool,
@@ -252,8 +288,9 @@ impl Machine {
     /// As [`start`](Self::start), with something else than the disks on the channels.
     pub fn start_with(options: &Options, channels: [Attached; 2]) -> Result<Self, String> {
         // A socket's path has about 100 bytes; the directory's may have more.
-        let temporary =
-            std::env::temp_dir().join(format!("nas-qemu-{}-{}", std::process::id(), options.smb_port));
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let temporary = std::env::temp_dir().join(format!("nas-qemu-{}-{number}", std::process::id()));
         crate::settings::make_directory(&temporary)?;
         let qmp_path = temporary.join("qmp");
         let _ = std::fs::remove_file(&qmp_path);
@@ -288,6 +325,7 @@ impl Machine {
             socket,
             directory: options.directory.clone(),
             qmp: None,
+            ports: options.ports,
             started,
             ended: false,
         };
@@ -297,7 +335,11 @@ impl Machine {
             }
             Qmp::connect(&qmp_path).ok().map(Ok)
         });
-        machine.qmp = Some(connected.unwrap_or_else(|| Err("QEMU does not answer on its monitor".into()))?);
+        let mut qmp = connected.unwrap_or_else(|| Err("QEMU does not answer on its monitor".into()))?;
+        let forwards = qmp.monitor("info usernet")?;
+        machine.qmp = Some(qmp);
+        machine.ports = Ports::in_use(&forwards)
+            .ok_or_else(|| format!("QEMU does not say how the machine is reached:\n{forwards}"))?;
         Ok(machine)
     }
 
@@ -467,12 +509,9 @@ mod tests {
     #[test]
     fn the_command_line_has_the_whole_board() {
         let options = Options {
-            directory: "/tmp/a,b".into(),
-            smb_port: 4450,
-            netbios_port: 1390,
-            smb_port2: 4451,
-            nic: "i82559er".into(),
+            ports: Ports { smb: 4450, netbios: 1390, smb2: 4451 },
             qemu_arguments: vec!["-S".into()],
+            ..Options::new("/tmp/a,b".into())
         };
         let line = process::line(&command(&options, [Attached::Disk; 2], Path::new("/tmp/qmp")));
         for part in [
@@ -493,5 +532,17 @@ mod tests {
             line.matches("hostfwd=tcp:127.0.0.1:").count(),
             "loopback only"
         );
+    }
+
+    #[test]
+    fn ports_that_the_host_picked_are_found() {
+        let text = "Hub -1 (n0):\r\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n  \
+            TCP[ESTABLISHED]    9       127.0.0.1 4450        10.0.2.15   445     0     0\r\n  \
+            TCP[HOST_FORWARD]   8       127.0.0.1 36285       10.0.2.15   445     0     0\r\n  \
+            TCP[HOST_FORWARD]   3       127.0.0.1 39279       10.0.2.15   139     0     0\r\nHub -1 (n1):\r\n  \
+            TCP[HOST_FORWARD]   9       127.0.0.1 44221       10.0.3.15   445     0     0\r\n";
+        let found = Ports::in_use(text);
+        assert_eq!(found, Some(Ports { smb: 36285, netbios: 39279, smb2: 44221 }));
+        assert_eq!(Ports::in_use(text.split_at(300).0), None);
     }
 }

@@ -33,7 +33,7 @@ usage: cargo xtask COMMAND
   run [OPTION]...      boot it in QEMU
       --dir DIR            holds flash.img, disk0.img, disk1.img (default target/nas)
       --headless           the console is the unix socket DIR/console.sock
-      --smb-port PORT      NIC 1, port 445 (default 4450)
+      --smb-port PORT      NIC 1, port 445 (default 4450; 0: any that is free)
       --netbios-port PORT  NIC 1, port 139 (default 1390)
       --smb-port2 PORT     NIC 2, port 445 (default 4451)
       --disk-size SIZE     of new disks, as 512M or 4G (default 4G)

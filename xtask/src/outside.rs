@@ -1,7 +1,6 @@
 //! The image in QEMU, seen from outside: real clients, foreign tools, power cycles, a pulled disk.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +10,7 @@ use flash_layout::configuration::{BlankDisks, Policy};
 
 use crate::clients::{Target, suite};
 use crate::flash::{self, Provision};
-use crate::machine::{Attached, Machine, Options};
+use crate::machine::{Attached, Machine, Options, Ports};
 use crate::report::Report;
 use crate::run::{self, Signals};
 use crate::{conformance, disk_errors, mirror, negotiate, power_cut, process, settings, tools};
@@ -88,14 +87,7 @@ pub fn run(report: &mut Report, full: bool, only: Option<&str>) -> Result<(), St
 /// A machine without disks yet, which will be a mirror.
 fn new_machine(directory: PathBuf) -> Result<(Options, Provision), String> {
     settings::make_directory(&directory)?;
-    let options = Options {
-        smb_port: free_port()?,
-        netbios_port: free_port()?,
-        smb_port2: free_port()?,
-        nic: "i82559er".into(),
-        qemu_arguments: Vec::new(),
-        directory,
-    };
+    let options = Options::new(directory);
     let wanted = run::wanted(&options.directory, None, None, "data".into())?;
     Ok((options, wanted))
 }
@@ -111,11 +103,9 @@ struct Bench {
 }
 
 impl Bench {
-    fn target(&self, options: &Options, wanted: &Provision) -> Target {
+    fn target(&self, ports: Ports, wanted: &Provision) -> Target {
         Target {
-            smb_port: options.smb_port,
-            smb_port2: options.smb_port2,
-            netbios_port: options.netbios_port,
+            ports,
             password: wanted.password.clone(),
             size: if self.full { 1024 } else { 64 },
             files: if self.full { 2000 } else { 200 },
@@ -140,7 +130,7 @@ impl Bench {
         run::prepare(options, &flash::firmware()?, wanted, disk_size)?;
         let mut machine = Machine::start(options)?;
         machine.serve_console()?;
-        let ready = run::wait_ready(&mut machine, options.smb_port, &self.signals)?;
+        let ready = run::wait_ready(&mut machine, &self.signals)?;
         let ready = ready.ok_or_else(|| "interrupted".to_string())?;
         println!("       first answer after {:.1} s", ready.as_secs_f32());
         self.boots.push(ready);
@@ -160,7 +150,7 @@ impl Bench {
             report.check("the console's socket", || console_socket(&options.directory));
             report.check("at rest QEMU takes under 10 % of a core", || at_rest(&machine));
         }
-        let target = self.target(options, wanted);
+        let target = self.target(machine.ports, wanted);
         let minutes = |number: u64| Duration::from_secs(number * 60 * if self.full { 10 } else { 1 });
         for (name, limit) in [
             ("disks", 6),
@@ -188,9 +178,7 @@ impl Bench {
             }
         }
         if self.only.is_none() {
-            report.check("the console checks a volume, and its shares come back", || {
-                check_volume(&machine, options.smb_port)
-            });
+            report.check("the console checks a volume, and its shares come back", || check_volume(&machine));
             report.check("the disks are a mirror", || array_is_good(&machine));
         }
         power_off(report, &mut machine);
@@ -207,7 +195,7 @@ impl Bench {
     fn offline(&self, report: &mut Report, options: &Options, wanted: &Provision, more: &[&str]) {
         println!("       offline");
         let directory = options.directory.display().to_string();
-        let target = self.target(options, wanted);
+        let target = self.target(Ports::default(), wanted);
         // The suite runs in an environment of its own; this tells it where the disks are.
         let more = [&["--directory", directory.as_str()], more].concat();
         suite(report, &self.python, "offline", &target, &more, Duration::from_secs(900));
@@ -226,12 +214,12 @@ impl Bench {
         let options = Options { directory, ..options.clone() };
         let wanted = Provision { volumes: BlankDisks::Single, ..wanted.clone() };
         run::prepare(&options, &flash::firmware()?, &wanted, 1 << 30)?;
-        let target = Target { share2: "data2".into(), ..self.target(&options, &wanted) };
         for part in ["before", "during", "after"] {
             let failing = if part == "during" { Attached::Failing } else { Attached::Disk };
             let mut machine = Machine::start_with(&options, [Attached::Disk, failing])?;
             machine.serve_console()?;
-            run::wait_ready(&mut machine, options.smb_port, &self.signals)?.ok_or("interrupted")?;
+            run::wait_ready(&mut machine, &self.signals)?.ok_or("interrupted")?;
+            let target = Target { share2: "data2".into(), ..self.target(machine.ports, &wanted) };
             let limit = Duration::from_secs(200);
             suite(report, &self.python, "disk_errors", &target, &["--only", part], limit);
             if part == "during" {
@@ -258,7 +246,7 @@ impl Bench {
         wanted: &Provision,
     ) -> Result<(), String> {
         let mut machine = self.boot(options, wanted)?;
-        let target = self.target(options, wanted);
+        let target = self.target(machine.ports, wanted);
         let limit = Duration::from_secs(if self.full { 1800 } else { 240 });
         suite(report, &self.python, "parallel", &target, &["--only", "what_is_there"], limit);
         report.check("reboot, and it answers again", || {
@@ -270,7 +258,7 @@ impl Bench {
             rebooted.ok_or_else(|| {
                 format!("it does not boot; the console shows:\n{}", machine.console_tail(10))
             })?;
-            answers(options.smb_port, Duration::from_secs(30))
+            answers(machine.ports.smb, Duration::from_secs(30))
         });
         suite(report, &self.python, "disks", &target, &["--only", "find"], limit);
         power_off(report, &mut machine);
@@ -283,7 +271,8 @@ impl Bench {
         // Small, so that its disks are soon compared.
         let mut machine = self.boot_with(&options, &wanted, 512 << 20)?;
         println!("       mirror");
-        mirror::run(report, &mut machine, &options, &self.python, &self.target(&options, &wanted));
+        let target = self.target(machine.ports, &wanted);
+        mirror::run(report, &mut machine, &options, &self.python, &target);
         power_off(report, &mut machine);
         report.check("both disks hold the same afterwards", || mirror::equal_halves(&options));
         self.offline(report, &options, &wanted, &["--only", "exfat_disk_passes"]);
@@ -298,11 +287,13 @@ impl Bench {
         println!("       single volumes");
         report.check("the second disk becomes FAT32 by the console", || format_fat32(&machine));
         let limit = Duration::from_secs(if self.full { 1800 } else { 240 });
-        let target = Target { share2: "data2".into(), ..self.target(&options, &wanted) };
-        suite(report, &self.python, "disks", &target, &["--only", "leave"], limit);
+        let target =
+            |machine: &Machine| Target { share2: "data2".into(), ..self.target(machine.ports, &wanted) };
+        suite(report, &self.python, "disks", &target(&machine), &["--only", "leave"], limit);
         power_off(report, &mut machine);
         self.offline(report, &options, &wanted, &[]);
         let mut machine = self.boot(&options, &wanted)?;
+        let target = Target { share2: "data2".into(), ..self.target(machine.ports, &wanted) };
         suite(report, &self.python, "disks", &target, &["--only", "find"], limit);
 
         machine.qmp()?.monitor("drive_del d1")?;
@@ -336,7 +327,7 @@ impl Bench {
         let required = Provision { encryption: Some(Policy::Required), ..wanted.clone() };
         let mut machine = self.boot(options, &required)?;
         println!("       secrecy");
-        let target = self.target(options, wanted);
+        let target = self.target(machine.ports, wanted);
         suite(report, &self.python, "secrecy", &target, &[], Duration::from_secs(240));
         report.check("nothing has panicked", || quiet(&machine));
         machine.power_off(POWER_OFF_LIMIT);
@@ -362,14 +353,6 @@ fn answers(port: u16, limit: Duration) -> Result<(), String> {
         }
     });
     found.ok_or(last)
-}
-
-/// A port of 127.0.0.1 that nobody listens on.
-pub fn free_port() -> Result<u16, String> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|error| format!("no free port: {error}"))
 }
 
 /// `text` has all of `parts`.
@@ -435,7 +418,7 @@ pub fn format_fat32(machine: &Machine) -> Result<(), String> {
 }
 
 /// `check 0` finds nothing wrong on a volume that all the clients have used.
-fn check_volume(machine: &Machine, smb_port: u16) -> Result<(), String> {
+fn check_volume(machine: &Machine) -> Result<(), String> {
     let typed = machine.typist();
     let before = machine.console_text().len();
     typed(b"check 0\r")?;
@@ -444,7 +427,7 @@ fn check_volume(machine: &Machine, smb_port: u16) -> Result<(), String> {
         .ok_or_else(|| format!("it does not ask first:\n{}", machine.console_tail(10)))?;
     contains(&machine.console_command("yes", Duration::from_secs(120))?, &["Nothing is wrong."])?;
     contains(&machine.console_command("disks", CONSOLE_LIMIT)?, &["exFAT"])?;
-    answers(smb_port, CONSOLE_LIMIT)
+    answers(machine.ports.smb, CONSOLE_LIMIT)
 }
 
 /// Seconds of processor time that a process has used.
@@ -501,12 +484,8 @@ fn contract(options: &Options, wanted: &Provision) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
     let mut command = Command::new(program);
     command.args(["run", "--headless", "--dir"]).arg(&options.directory);
-    for (name, port) in [
-        ("--smb-port", options.smb_port),
-        ("--netbios-port", options.netbios_port),
-        ("--smb-port2", options.smb_port2),
-    ] {
-        command.arg(name).arg(port.to_string());
+    for name in ["--smb-port", "--netbios-port", "--smb-port2"] {
+        command.args([name, "0"]);
     }
     let mut child = command
         .stdin(Stdio::null())
@@ -529,16 +508,17 @@ fn contract(options: &Options, wanted: &Provision) -> Result<(), String> {
         std::thread::spawn(move || BufReader::new(errors).lines().map_while(Result::ok).collect::<Vec<_>>());
     let mut lines = BufReader::new(output).lines().map_while(Result::ok);
     let mut printed: Vec<String> = Vec::new();
-    let ready =
-        format!("ready smb=127.0.0.1:{} share=data user=nas password={}", options.smb_port, wanted.password);
+    let mut ready = String::new();
     let mut result = Err("it never got ready".to_string());
     while let Some(line) = lines.next() {
-        let is_ready = line.starts_with("ready ");
+        let port = line.strip_prefix("ready smb=127.0.0.1:").and_then(|rest| rest.split(' ').next());
+        let port = port.map(str::to_string);
         printed.push(line);
-        if is_ready {
+        if let Some(port) = port {
+            ready = format!("ready smb=127.0.0.1:{port} share=data user=nas password={}", wanted.password);
             printed.extend(lines.next());
             let mut client = Command::new("smbclient");
-            client.args(["//127.0.0.1/data", "-p", &options.smb_port.to_string()]);
+            client.args(["//127.0.0.1/data", "-p", &port]);
             client.args(["-U", &format!("nas%{}", wanted.password), "-c", "ls"]);
             result = process::output(&mut client).map(|_| ());
             break;

@@ -12,7 +12,7 @@ use flash_layout::configuration::BlankDisks;
 
 use crate::arguments::{Arguments, size};
 use crate::flash::{self, Installed, Provision};
-use crate::machine::{End, Machine, Options, make_disk};
+use crate::machine::{End, Machine, Options, Ports, make_disk};
 use crate::{negotiate, process, settings, tools};
 
 /// How long the appliance may take to answer the first NEGOTIATE, formatting two disks included.
@@ -27,9 +27,11 @@ pub fn command(rest: Vec<String>) -> Result<ExitCode, String> {
     };
     let headless = arguments.flag("--headless");
     let options = Options {
-        smb_port: arguments.port("--smb-port", 4450)?,
-        netbios_port: arguments.port("--netbios-port", 1390)?,
-        smb_port2: arguments.port("--smb-port2", 4451)?,
+        ports: Ports {
+            smb: arguments.port("--smb-port", 4450)?,
+            netbios: arguments.port("--netbios-port", 1390)?,
+            smb2: arguments.port("--smb-port2", 4451)?,
+        },
         nic: arguments.value("--nic")?.unwrap_or_else(|| "i82559er".into()),
         qemu_arguments: arguments.values("--qemu-arg")?,
         directory,
@@ -58,7 +60,7 @@ pub fn command(rest: Vec<String>) -> Result<ExitCode, String> {
     let mut machine = Machine::start(&options)?;
     machine.serve_console()?;
     let terminal = (!headless).then(|| Terminal::attach(&machine));
-    let result = serve(&mut machine, &options, &wanted, password_known, headless, &signals);
+    let result = serve(&mut machine, &options.directory, &wanted, password_known, headless, &signals);
     drop(terminal);
     result
 }
@@ -66,17 +68,17 @@ pub fn command(rest: Vec<String>) -> Result<ExitCode, String> {
 /// Waits for the first answer, says so, and waits for the end.
 fn serve(
     machine: &mut Machine,
-    options: &Options,
+    directory: &Path,
     wanted: &Provision,
     password_known: bool,
     headless: bool,
     signals: &Signals,
 ) -> Result<ExitCode, String> {
-    let Some(ready) = wait_ready(machine, options.smb_port, signals)? else {
+    let Some(ready) = wait_ready(machine, signals)? else {
         return Ok(end(machine, signals));
     };
     let password = if password_known { wanted.password.as_str() } else { "(as set on the console)" };
-    let (port, share, user) = (options.smb_port, &wanted.share, &wanted.user);
+    let (port, share, user) = (machine.ports.smb, &wanted.share, &wanted.user);
     let command = smbclient_line(port, share, user, password);
     let text =
         format!("ready smb=127.0.0.1:{port} share={share} user={user} password={password}\n{command}\n");
@@ -88,7 +90,7 @@ fn serve(
     drop(output);
     eprintln!("answered after {:.1} s{lead}", ready.as_secs_f32());
     if headless {
-        eprintln!("the console is {}", options.directory.join("console.sock").display());
+        eprintln!("the console is {}", directory.join("console.sock").display());
     }
     loop {
         if signals.count() > 0 {
@@ -140,7 +142,8 @@ fn end(machine: &mut Machine, signals: &Signals) -> ExitCode {
 }
 
 /// Waits until a NEGOTIATE is answered; how long that took since QEMU was started. `None` after a signal.
-pub fn wait_ready(machine: &mut Machine, port: u16, signals: &Signals) -> Result<Option<Duration>, String> {
+pub fn wait_ready(machine: &mut Machine, signals: &Signals) -> Result<Option<Duration>, String> {
+    let port = machine.ports.smb;
     let mut last = String::new();
     let outcome = process::wait_for(READY_LIMIT, || {
         if signals.count() > 0 {

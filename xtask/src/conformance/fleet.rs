@@ -25,7 +25,6 @@ const SIGNING: &str = "signing-required";
 /// A machine under test.
 pub struct Member {
     machine: Machine,
-    options: Options,
     password: String,
 }
 
@@ -34,14 +33,7 @@ impl Member {
     pub fn boot(directory: &Path, signing: Policy, signals: &Signals) -> Result<Self, String> {
         let _ = std::fs::remove_dir_all(directory);
         settings::make_directory(directory)?;
-        let options = Options {
-            smb_port: outside::free_port()?,
-            netbios_port: outside::free_port()?,
-            smb_port2: outside::free_port()?,
-            nic: "i82559er".into(),
-            qemu_arguments: Vec::new(),
-            directory: directory.into(),
-        };
+        let options = Options::new(directory.into());
         let wanted = run::wanted(&options.directory, None, None, "data".into())?;
         let wanted = Provision {
             signing: Some(signing),
@@ -51,20 +43,20 @@ impl Member {
         };
         run::prepare(&options, &flash::firmware()?, &wanted, 4 << 30)?;
         let mut machine = Machine::start(&options)?;
-        run::wait_ready(&mut machine, options.smb_port, signals)?.ok_or("interrupted")?;
-        Ok(Self { machine, options, password: wanted.password })
+        run::wait_ready(&mut machine, signals)?.ok_or("interrupted")?;
+        Ok(Self { machine, password: wanted.password })
     }
 
     /// How `suites.py` is told of it.
     pub fn suite_arguments(&self) -> [String; 6] {
-        let (port, netbios) = (self.options.smb_port.to_string(), self.options.netbios_port.to_string());
+        let (port, netbios) = (self.machine.ports.smb.to_string(), self.machine.ports.netbios.to_string());
         let words = ["--port", &port, "--netbios-port", &netbios, "--password", &self.password];
         words.map(String::from)
     }
 
     /// How clients reach it.
     pub fn torture(&self) -> Torture {
-        Torture { port: self.options.smb_port, password: self.password.clone() }
+        Torture { port: self.machine.ports.smb, password: self.password.clone() }
     }
 
     /// An error when it has ended, or has crashed on the way.

@@ -131,10 +131,10 @@ impl Rig {
             _ => Attached::Disk,
         });
         let mut machine = Machine::start_with(&self.options, channels)?;
-        run::wait_ready(&mut machine, self.options.smb_port, &self.signals)?.ok_or("interrupted")?;
+        run::wait_ready(&mut machine, &self.signals)?.ok_or("interrupted")?;
         let mut covered = Covered::default();
         for (index, share) in self.product.shares().iter().enumerate() {
-            let client = connect(&self.options, self.options.smb_port, &self.wanted.password, share)
+            let client = connect(&self.options, machine.ports.smb, &self.wanted.password, share)
                 .map_err(|error| format!("{error}\n{}", machine.console_tail(30)))?;
             let mut files = Employee::new(client, || 0);
             let diaries: Vec<Diary> = recording

@@ -94,7 +94,7 @@ impl Rig {
             std::fs::File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
         }
         let mut machine = Machine::start_with(&self.options, [Attached::Recorded; 2])?;
-        let ready = run::wait_ready(&mut machine, self.options.smb_port, &self.signals)?;
+        let ready = run::wait_ready(&mut machine, &self.signals)?;
         ready.ok_or("interrupted")?;
         let mut random = Generator::new(seed);
         let begun = Instant::now();
@@ -107,7 +107,7 @@ impl Rig {
         let mut clients = Vec::new();
         for number in 0..CLIENTS {
             let share = shares[number % shares.len()];
-            let port = [self.options.smb_port, self.options.smb_port2][number % 2];
+            let port = [machine.ports.smb, machine.ports.smb2][number % 2];
             clients.push(connect(&self.options, port, &self.wanted.password, share)?);
         }
         let (cuts, worked) = thread::scope(|scope| {

@@ -68,14 +68,7 @@ impl Rig {
     pub fn new(product: Product, directory: PathBuf, signals: Signals) -> Result<Self, String> {
         let _ = std::fs::remove_dir_all(&directory);
         settings::make_directory(&directory)?;
-        let options = Options {
-            smb_port: outside::free_port()?,
-            netbios_port: outside::free_port()?,
-            smb_port2: outside::free_port()?,
-            nic: "i82559er".into(),
-            qemu_arguments: Vec::new(),
-            directory,
-        };
+        let options = Options::new(directory);
         let volumes = match product {
             Product::Mirror => BlankDisks::Mirror,
             Product::Single => BlankDisks::Single,
@@ -83,7 +76,7 @@ impl Rig {
         let wanted = Provision { volumes, ..run::wanted(&options.directory, None, None, "data".into())? };
         run::prepare(&options, &flash::firmware()?, &wanted, DISK_SIZE)?;
         let mut machine = Machine::start(&options)?;
-        run::wait_ready(&mut machine, options.smb_port, &signals)?.ok_or("interrupted")?;
+        run::wait_ready(&mut machine, &signals)?.ok_or("interrupted")?;
         if product == Product::Single {
             outside::format_fat32(&machine)?;
         }
