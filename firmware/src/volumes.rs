@@ -180,7 +180,8 @@ impl Volumes {
             Ok(_) => match self.mount_single(channel, &device, surroundings) {
                 Ok(()) => "online",
                 Err(why) => {
-                    log::error!("channel {channel}: {why}");
+                    let number = self.volume_of(channel);
+                    log::error!("channel {channel}: {why}; `check {number}` looks for damage");
                     "not mountable"
                 }
             },
@@ -286,7 +287,12 @@ impl Volumes {
         if let Some(channel) = channel {
             self.set_state(channel, if mounted.is_ok() { "online" } else { "not mountable" });
         }
-        checked.and(mounted)
+        // What the check has said stands, whether or not the volume can be used as it is.
+        if let (Ok(()), Err(why)) = (&checked, mounted) {
+            log::error!("volume {number}: {why}");
+            let _ = writeln!(out, "Its shares stay away: {why}.");
+        }
+        checked
     }
 
     /// Where a volume is, or would be: its partition, its journal, and the channel of a disk of its own.

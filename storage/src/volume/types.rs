@@ -166,7 +166,13 @@ impl From<CacheError> for VolumeError {
 
 impl core::fmt::Display for VolumeError {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        core::fmt::Debug::fmt(self, formatter)
+        match self {
+            Self::Io => formatter.write_str("the disk answers with errors"),
+            Self::Corrupt => formatter.write_str("the file system contradicts itself"),
+            Self::NoResources => formatter.write_str("there is no memory for it"),
+            // Answers to clients, which nobody reads as words.
+            other => core::fmt::Debug::fmt(other, formatter),
+        }
     }
 }
 
