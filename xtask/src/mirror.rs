@@ -136,8 +136,8 @@ pub fn equal_halves(options: &Options) -> Result<(), String> {
     while offset + 2 * MEBIBYTE <= length.min(other) {
         one.read_exact(&mut first).map_err(text)?;
         two.read_exact(&mut second).map_err(text)?;
-        if first != second {
-            return Err(format!("they differ in the MiB at {offset}"));
+        if let Some(byte) = first.iter().zip(&second).position(|(left, right)| left != right) {
+            return Err(format!("the halves differ at byte {}", offset + byte as u64));
         }
         content |= first.iter().any(|&byte| byte != 0);
         offset += MEBIBYTE;

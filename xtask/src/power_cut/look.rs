@@ -17,7 +17,7 @@ use super::log::Follower;
 use super::recording::{Recording, connect};
 use super::rig::{Product, Rig, power_off, write_disk};
 use crate::machine::{Attached, Machine};
-use crate::{process, run};
+use crate::{mirror, process, run};
 
 /// What was answered so long before the cut is safe without a FLUSH: three of the appliance's commit intervals of 2 s, and
 /// some for a machine with other work.
@@ -165,7 +165,7 @@ impl Rig {
     fn disks_are_sound(&self, survivor: Option<usize>) -> Result<(), String> {
         let disks = self.read_disks()?;
         if self.product == Product::Mirror && survivor.is_none() {
-            halves_are_equal(&disks)?;
+            mirror::equal_halves(&self.options)?;
         }
         for (channel, disk) in disks.into_iter().enumerate() {
             if survivor.is_some_and(|survivor| survivor != channel) {
@@ -240,28 +240,6 @@ fn wait_for_resync(machine: &Machine) -> Result<(), String> {
     } else {
         Err(format!("the array stays so:\n{text}"))
     }
-}
-
-/// What is mirrored is the same on both disks.
-fn halves_are_equal(disks: &[RamDisk; 2]) -> Result<(), String> {
-    let [one, two] = disks;
-    let layout = Layout::read(one).map_err(|error| format!("disk 0: {error}"))?;
-    let (Some(private), Some(data)) = (layout.private(), layout.data()) else {
-        return Err("disk 0 is not divided".into());
-    };
-    let end = (data.first + data.blocks) * 512;
-    let (mut left, mut right) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    for at in (private.first * 512 + (1 << 20)..end).step_by(64 << 10) {
-        let length = (end - at).min(64 << 10) as usize;
-        left.resize(length, 0);
-        right.resize(length, 0);
-        one.peek(at, &mut left);
-        two.peek(at, &mut right);
-        if let Some(byte) = left.iter().zip(&right).position(|(left, right)| left != right) {
-            return Err(format!("the halves differ at byte {}", at + byte as u64));
-        }
-    }
-    Ok(())
 }
 
 /// What is below a client's directory; nothing, when that is not there yet.
