@@ -8,7 +8,7 @@ from tap import expect
 
 def smbclient(options, commands, *more, port=None, share=None, user=None, password=None, limit=300):
     """Runs smbclient with `commands`; its output, standard error included, and whether it succeeded."""
-    account = f"{user or options.user}%{options.password if password is None else password}"
+    account = f"{options.user if user is None else user}%{options.password if password is None else password}"
     words = ["smbclient", f"//{options.host}/{share or options.share}", "-p", str(port or options.port), "-U", account]
     environment = dict(os.environ, LC_ALL="C.UTF-8")
     result = subprocess.run(

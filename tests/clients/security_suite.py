@@ -1,10 +1,8 @@
 """Somebody in the middle who bends signed requests, and many clients at once."""
 
 import io
-import os
 import random
 import re
-import socket
 import struct
 import time
 
@@ -15,6 +13,7 @@ from impacket.smb3structs import (
     SMB2_DIALECT_21, SMB2_DIALECT_30, SMB2_DIALECT_311, SMB2_LOCK)
 from impacket.smbconnection import SMBConnection, SessionError
 
+from console import ask
 from proxy import Proxy
 from tap import equal, expect, main, test
 
@@ -112,24 +111,12 @@ def a_flipped_bit_ends_its_session_and_nothing_else(options, _work):
     control.close()
 
 
-def console(options, line):
-    """What the appliance's console answers to a command."""
-    with socket.socket(socket.AF_UNIX) as stream:
-        stream.connect(os.path.join(options.directory, "console.sock"))
-        stream.settimeout(10)
-        stream.sendall(line.encode() + b"\r")
-        text = ""
-        while not re.search(r"workers.*\n(.*\n)*nas> $", text):
-            text += stream.recv(4096).decode("utf-8", "replace").replace("\r", "")
-        return text
-
-
 UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20}
 
 
 def figures(options):
     """Bytes of the heap that are no cache, and how much is in use of each table."""
-    text = console(options, "status -v")
+    text = ask(options, "status -v")
     heap = re.search(r"heap\s+([\d.]+) (B|KiB|MiB) of", text)
     cache = re.search(r"cache\s+([\d.]+) (B|KiB|MiB) of", text)
     expect(heap and cache, text)

@@ -47,6 +47,7 @@ def arguments():
     parser.add_argument("--folders", type=int, default=10, help="folders of the tree")
     parser.add_argument("--clients", type=int, default=8, help="clients in parallel")
     parser.add_argument("--directory", default="target/nas/test", help="where the disks' images are")
+    parser.add_argument("--round", type=int, default=0, help="which of a suite's machines")
     parser.add_argument("--image", default="disk0.img", help="the disk with the exFAT volume there")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--only", default="", help="tests whose names contain this")

@@ -1,5 +1,7 @@
 //! The image in QEMU, seen from outside: real clients, foreign tools, power cycles, a pulled disk.
 
+mod own_machine;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use flash_layout::configuration::{BlankDisks, Policy};
+use own_machine::OWN_MACHINES;
 
 use crate::clients::{Target, suite};
 use crate::flash::{self, Provision};
@@ -37,7 +40,6 @@ pub fn run(report: &mut Report, full: bool, only: Option<&str>) -> Result<(), St
     ])?;
     let python = tools::python()?;
     let signals = Signals::watch()?;
-    let mut bench = Bench { python, full, only: only.map(str::to_string), signals, boots: Vec::new() };
     let started = Instant::now();
     let built = flash::build("", false);
     report.note("the image fits into 1 MiB", started, built.map(|_| ()));
@@ -45,11 +47,18 @@ pub fn run(report: &mut Report, full: bool, only: Option<&str>) -> Result<(), St
     let directory = settings::output_directory()?.join("test");
     let _ = std::fs::remove_dir_all(&directory);
     let (options, wanted) = new_machine(directory.clone())?;
+    let only = only.map(str::to_string);
+    let mut bench = Bench { python, full, only, signals, boots: Vec::new(), directory: directory.clone() };
 
     match bench.only.as_deref() {
         Some("mirror") => return bench.mirror_power_on(report, directory.join("mirror")),
         Some("single") => return bench.single_power_ons(report, directory.join("single")),
-        _ => {}
+        Some(name) => {
+            if let Some(own) = OWN_MACHINES.iter().find(|own| own.name == name) {
+                return bench.own_machine(report, own);
+            }
+        }
+        None => {}
     }
     bench.first_power_on(report, &options, &wanted)?;
     if bench.only.as_deref().is_none_or(|only| only == "secrecy") {
@@ -64,6 +73,9 @@ pub fn run(report: &mut Report, full: bool, only: Option<&str>) -> Result<(), St
     bench.second_power_on(report, &options, &wanted)?;
     bench.mirror_power_on(report, directory.join("mirror"))?;
     bench.single_power_ons(report, directory.join("single"))?;
+    for own in &OWN_MACHINES {
+        bench.own_machine(report, own)?;
+    }
     bench.torture(report, &options)?;
     report.check("cargo xtask run keeps its contract", || contract(&options, &wanted));
     println!("       power cuts");
@@ -98,6 +110,8 @@ struct Bench {
     full: bool,
     only: Option<String>,
     signals: Signals,
+    /// Where the machines' files are.
+    directory: PathBuf,
     /// From power-on to the first answer, for every boot.
     boots: Vec<Duration>,
 }
