@@ -16,7 +16,8 @@ use crate::volumes::{Surroundings, Volumes, format_error, options};
 
 /// How long a copy rests after a step while clients are at work, in microseconds.
 const REST: u64 = 10_000;
-/// A disk that failed but is there may have been disturbed once: it is tried again after so many microseconds.
+/// A disk that failed but is there may have been disturbed once, as by a reset that made it forget its cache: it is tried
+/// again at once, and after so many microseconds more each time it fails again.
 const SECOND_CHANCE: u64 = 20_000_000;
 /// At most so often in a life of the appliance.
 const SECOND_CHANCES: u32 = 3;
@@ -258,7 +259,7 @@ impl Volumes {
             return;
         }
         let now = scheduler::now();
-        let due = *chances.due.get_or_insert(now + SECOND_CHANCE);
+        let due = *chances.due.get_or_insert(now + SECOND_CHANCE * u64::from(chances.used));
         if now >= due {
             chances.due = None;
             chances.used += 1;

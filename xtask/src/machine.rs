@@ -11,6 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::process;
 use crate::qmp::Qmp;
 
@@ -95,10 +97,13 @@ const DIRECT: i32 = if cfg!(any(target_arch = "x86_64", target_arch = "x86")) {
     0
 };
 
-/// QEMU's cache mode for a disk: past the host's page cache where its file system can do that (tmpfs cannot).
-fn cache_mode(disk: &Path) -> &'static str {
-    let direct = DIRECT != 0 && OpenOptions::new().read(true).custom_flags(DIRECT).open(disk).is_ok();
-    if direct { "none" } else { "writeback" }
+/// Whether a disk's file can be read past the host's page cache: not all file systems can do that (tmpfs cannot).
+fn reads_directly(disk: &Path) -> bool {
+    DIRECT != 0 && OpenOptions::new().read(true).custom_flags(DIRECT).open(disk).is_ok()
+}
+
+fn on_or_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
 }
 
 /// QEMU takes a comma in a value as two.
@@ -138,12 +143,13 @@ fn command(options: &Options, channels: [Attached; 2], qmp: &Path) -> Command {
     add("-device", "ivshmem-plain,memdev=flash".into());
     for (channel, attached) in channels.into_iter().enumerate() {
         let path = options.disk(channel);
-        let (file, cache) = (escaped(&path), cache_mode(&path));
+        let file = escaped(&path);
         add("-device", format!("lsi53c895a,id=scsi{channel}"));
         match attached {
             Attached::Disk => {
-                let drive = format!("if=none,id=d{channel},file={file},format=raw,cache={cache}");
-                add("-drive", format!("{drive},discard=unmap"));
+                let how = format!("cache.direct={},discard=unmap", on_or_off(reads_directly(&path)));
+                add("-blockdev", format!("driver=file,node-name=f{channel},filename={file},{how}"));
+                add("-blockdev", format!("driver=raw,node-name=d{channel},file=f{channel},{how}"));
             }
             Attached::Recorded => {
                 let log = escaped(&options.log(channel));
@@ -372,6 +378,54 @@ impl Machine {
     /// QEMU's monitor.
     pub fn qmp(&mut self) -> Result<&mut Qmp, String> {
         self.qmp.as_mut().ok_or_else(|| "no monitor".to_string())
+    }
+
+    /// From now on the disk on a channel, which is [`Attached::Disk`], answers everything with NOT READY, MEDIUM NOT
+    /// PRESENT, as if it were pulled. (`drive_del` does that too, but QEMU 7.2 crashes if a request comes meanwhile.)
+    pub fn pull_disk(&mut self, options: &Options, channel: usize) -> Result<(), String> {
+        /// ENOMEDIUM, which QEMU tells the guest as this.
+        const NO_MEDIUM: u32 = 123;
+        let path = options.disk(channel);
+        let length = std::fs::metadata(&path).map_err(|error| format!("{}: {error}", path.display()))?.len();
+        let qmp = self.qmp()?;
+        let rules = ["read_aio", "write_aio", "flush_to_disk"]
+            .map(|event| json!({ "event": event, "errno": NO_MEDIUM }));
+        let (disk, file, pulled) = (format!("d{channel}"), format!("f{channel}"), format!("pulled{channel}"));
+        let nothing = json!({ "driver": "null-co", "size": length });
+        let failing =
+            json!({ "driver": "blkdebug", "node-name": pulled, "image": nothing, "inject-error": rules });
+        qmp.execute("blockdev-add", failing)?;
+        let instead = json!({ "driver": "raw", "node-name": disk, "file": pulled });
+        qmp.execute("blockdev-reopen", json!({ "options": [instead] }))?;
+        qmp.execute("blockdev-del", json!({ "node-name": file }))?;
+        Ok(())
+    }
+
+    /// Takes a pulled disk away and puts it back, with sectors that cannot be read for so many times.
+    pub fn return_disk(
+        &mut self,
+        options: &Options,
+        channel: usize,
+        bad_sectors: &[u64],
+        times: usize,
+    ) -> Result<(), String> {
+        /// ENODATA: what the kernel says of a bad sector, which QEMU tells the guest as MEDIUM ERROR.
+        const MEDIUM_ERROR: u32 = 61;
+        let qmp = self.qmp()?;
+        let (disk, node) = (format!("disk{channel}"), format!("returned{channel}"));
+        qmp.execute("device_del", json!({ "id": disk }))?;
+        let rules: Vec<Value> = bad_sectors
+            .iter()
+            .flat_map(|sector| std::iter::repeat_n(*sector, times))
+            .map(|sector| json!({ "event": "read_aio", "errno": MEDIUM_ERROR, "sector": sector, "iotype": "read", "once": true }))
+            .collect();
+        let image = json!({ "driver": "file", "filename": options.disk(channel) });
+        let faulty = json!({ "driver": "blkdebug", "image": image, "inject-error": rules });
+        qmp.execute("blockdev-add", json!({ "driver": "raw", "node-name": node, "file": faulty }))?;
+        let bus = format!("scsi{channel}.0");
+        let device = json!({ "driver": "scsi-hd", "id": disk, "bus": bus, "scsi-id": 0, "drive": node });
+        qmp.execute("device_add", device)?;
+        Ok(())
     }
 
     /// QEMU's process, or that of the program that became it.

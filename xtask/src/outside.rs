@@ -310,7 +310,7 @@ impl Bench {
         let target = Target { share2: "data2".into(), ..self.target(machine.ports, &wanted) };
         suite(report, &self.python, "disks", &target, &["--only", "find"], limit);
 
-        machine.qmp()?.monitor("drive_del d1")?;
+        machine.pull_disk(&options, 1)?;
         println!("       the second disk is pulled");
         suite(report, &self.python, "pulled", &target, &[], Duration::from_secs(200));
         report.check("the log names the disk", || {
