@@ -125,7 +125,8 @@ pub struct Adapter<R, D> {
     exclusive_waits: bool,
     /// Until then nothing is started (after a bus reset).
     held_until: Option<u64>,
-    /// Looks left before a command took too long, and when the next is due.
+    /// Looks left before a command took too long, and when the next is due. All of them while nothing is late: others that
+    /// end meanwhile are no help to one that is.
     grace: (u8, u64),
     statistics: Statistics,
 }
@@ -295,13 +296,17 @@ impl<R: Registers, D: Dma> Adapter<R, D> {
 
     /// When `service` is to be called at the latest, in the clock of its `now`.
     pub fn deadline(&self) -> Option<u64> {
+        self.first_deadline().map(|first| first.max(self.grace.1))
+    }
+
+    /// The deadline that comes, or came, first.
+    fn first_deadline(&self) -> Option<u64> {
         let commands = (1..Tag::LIMIT)
             .filter(|slot| self.active & 1 << slot != 0)
             .filter(|slot| self.management.is_none_or(|management| management.covered & 1 << slot == 0))
             .map(|slot| self.slots[slot].deadline);
         let management = self.management.map(|management| management.deadline);
-        let first = commands.chain(management).chain(self.held_until).min();
-        first.map(|first| first.max(self.grace.1))
+        commands.chain(management).chain(self.held_until).min()
     }
 
     /// Resets the bus: every command in flight ends with [`Outcome::BusReset`].
@@ -490,7 +495,6 @@ impl<R: Registers, D: Dma> Adapter<R, D> {
 
     /// Ends a slot's command and makes the slot free.
     fn finish(&mut self, slot: usize, outcome: Outcome, complete: &mut dyn FnMut(Completion)) {
-        self.grace = (GRACE_LOOKS, 0);
         let Slot { target, tagged, .. } = self.slots[slot];
         if !tagged || self.slots[slot].state == State::Sensing {
             self.set_untagged(target, 0);

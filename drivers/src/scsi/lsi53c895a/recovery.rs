@@ -83,8 +83,11 @@ impl<R: Registers, D: Dma> Adapter<R, D> {
     }
 
     pub(super) fn watch_time(&mut self, now: u64, complete: &mut dyn FnMut(Completion)) {
-        let late = self.active != 0 && self.deadline().is_some_and(|deadline| now >= deadline);
-        if !late || self.give_grace(now) {
+        if self.active == 0 || self.first_deadline().is_none_or(|deadline| now < deadline) {
+            self.grace = (GRACE_LOOKS, 0);
+            return;
+        }
+        if now < self.grace.1 || self.give_grace(now) {
             return;
         }
         if let Some(management) = self.management

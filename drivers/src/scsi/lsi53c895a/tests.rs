@@ -485,6 +485,28 @@ fn a_lost_command_is_aborted_then_the_target_reset_then_the_bus() {
 }
 
 #[test]
+fn a_lost_command_is_noticed_however_many_others_end() {
+    let mut bench = bench();
+    bench.chip.with_disk(0, |disk| disk.faults.push_back(Fault::LoseCommand));
+    let mut buffers = vec![vec![0; BLOCK]; 2];
+    let [first, second] = &mut buffers[..] else { unreachable!() };
+    let lost = bench.read(0, first);
+    for _ in 0..1000 {
+        let other = bench.read(1, second);
+        bench.chip.tick();
+        bench.service();
+        if bench.done.iter().any(|completion| completion.tag == lost) {
+            assert_eq!(bench.outcome(lost), Outcome::TimedOut);
+            return;
+        }
+        assert_eq!(bench.outcome(other), good(BLOCK));
+        bench.done.clear();
+        bench.now += 20;
+    }
+    panic!("it waits for ever");
+}
+
+#[test]
 fn an_abort_takes_the_targets_other_commands_along() {
     let mut bench = bench();
     bench.chip.with_disk(0, |disk| {
