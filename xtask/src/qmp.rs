@@ -52,6 +52,12 @@ impl Qmp {
         }
     }
 
+    /// Runs a command of the human monitor and returns what it printed.
+    pub fn monitor(&mut self, line: &str) -> Result<String, String> {
+        let answer = self.execute("human-monitor-command", json!({ "command-line": line }))?;
+        Ok(answer.as_str().unwrap_or("").to_string())
+    }
+
     /// Instructions that the guest has executed since it was started. Counts only under `-icount`; time in which the
     /// processor was halted is not in it.
     pub fn instructions(&mut self) -> Result<u64, String> {
