@@ -9,10 +9,11 @@
 
 extern crate alloc;
 
-mod array;
 mod command;
 mod date;
 mod editor;
+#[cfg(test)]
+mod model;
 mod shell;
 mod system;
 mod table;

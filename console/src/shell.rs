@@ -188,7 +188,7 @@ impl Write for Printer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::tests::Model;
+    use crate::model::Model;
 
     /// What the terminal shows after `input`, escape sequences and all, and what the system was asked to do.
     fn session(input: &str) -> (String, Model) {

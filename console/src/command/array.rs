@@ -123,7 +123,7 @@ fn show(system: &mut dyn System, out: &mut dyn Write) -> fmt::Result {
 mod tests {
     use super::*;
     use crate::command::run;
-    use crate::command::tests::Model;
+    use crate::model::Model;
     use crate::system::{Array, ArrayMember};
 
     fn ran(line: &str) -> (String, bool, alloc::vec::Vec<String>) {
