@@ -33,6 +33,40 @@ class ExFat:
             del data[length:]
         return bytes(data)
 
+    def find(self, name):
+        """The first cluster, size, valid data length of a file in the root, and whether it has no chain in the FAT."""
+        entries = self.chain(self.root, None, False)
+        for at in range(0, len(entries), 32):
+            if entries[at] == 0x85:
+                count, stream = entries[at + 1], entries[at + 32:at + 64]
+                units = b"".join(entries[piece + 2:piece + 32] for piece in range(at + 64, at + 32 * (count + 1), 32))
+                if units[:2 * stream[3]].decode("utf-16-le") == name:
+                    valid, first, size = struct.unpack_from("<Q", stream, 8)[0], *struct.unpack_from("<IQ", stream, 20)
+                    return first, size, valid, bool(stream[1] & 2)
+        raise AssertionError(f"{name} is not in the root")
+
+    def read(self, name, offset, length):
+        """Bytes of a file in the root, however large it is."""
+        first, size, valid, contiguous = self.find(name)
+        length = max(min(length, size - offset), 0)
+        cluster, data = first, bytearray()
+        if not contiguous:
+            self.file.seek(self.fat_at * self.sector)
+            fat = struct.unpack(f"<{self.clusters + 2}I", self.file.read(4 * (self.clusters + 2)))
+        for number in range(-(-(offset + length) // self.cluster)):
+            if number and contiguous:
+                cluster += 1
+            elif number:
+                cluster = fat[cluster]
+            expect(2 <= cluster < self.clusters + 2, f"cluster {number} of {name} is {cluster}")
+            if number >= offset // self.cluster:
+                self.file.seek(self.heap_at * self.sector + (cluster - 2) * self.cluster)
+                data += self.file.read(self.cluster)
+        start = offset % self.cluster
+        data = data[start:start + length]
+        good = max(min(valid - offset, length), 0)
+        return bytes(data[:good]) + bytes(length - good)
+
     def hashes(self, first=None, length=None, contiguous=False, place=""):
         """Path -> SHA-256 or None for a folder, below the folder at cluster `first`."""
         entries = self.chain(first or self.root, length, contiguous)
@@ -105,6 +139,26 @@ class Writer(ExFat):
         for number, cluster in enumerate(clusters):
             self.file.seek(self.heap_at * self.sector + (cluster - 2) * self.cluster)
             self.file.write(data[number * self.cluster:(number + 1) * self.cluster])
+        return self._chained(clusters)
+
+    def _store_sparse(self, size, pieces):
+        """As `_store`, for `size` bytes of which only the `pieces` (offset, bytes) are no zeros; in two parts."""
+        count = -(-size // self.cluster)
+        clusters = self._allocate(count // 3, 1)
+        between = self._allocate(1, 1)[0] - 2
+        clusters += self._allocate(count - len(clusters), 1)
+        self.bitmap[between // 8] &= ~(1 << between % 8)
+        for offset, data in pieces:
+            while data:
+                number, start = divmod(offset, self.cluster)
+                part = data[:self.cluster - start]
+                self.file.seek(self.heap_at * self.sector + (clusters[number] - 2) * self.cluster + start)
+                self.file.write(part)
+                offset, data = offset + len(part), data[len(part):]
+        return self._chained(clusters)
+
+    def _chained(self, clusters):
+        """Writes the chain of clusters into the FAT, if they need one."""
         if all(cluster == clusters[0] + number for number, cluster in enumerate(clusters)):
             return (clusters or [0])[0], True
         for cluster, following in zip(clusters, clusters[1:] + [0xFFFF_FFFF]):
@@ -152,9 +206,13 @@ class Writer(ExFat):
             entries += self._entries(name, 0x20, first, len(data), valid, contiguous)
         return bytes(entries)
 
-    def fill(self, tree):
-        """Puts `tree` into the root: name -> (bytes, how many of them are valid data) or, for a folder, the same again."""
+    def fill(self, tree, sparse=None):
+        """Puts `tree` into the root: name -> (bytes, how many of them are valid data) or, for a folder, the same again. Then
+        `sparse`: name -> (size, pieces), see `_store_sparse`."""
         entries = self._folder(tree)
+        for name, (size, pieces) in (sparse or {}).items():
+            first, contiguous = self._store_sparse(size, pieces)
+            entries += self._entries(name, 0x20, first, size, size, contiguous)
         clusters = [self.root]
         more = -(-(self.used + len(entries)) // self.cluster) - 1
         clusters += self._allocate(more, 1)

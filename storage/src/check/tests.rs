@@ -97,10 +97,11 @@ fn flip(disk: &RamDisk, original: &RamDisk, kind: FormatKind, random: &mut Gener
 #[test]
 fn what_was_flipped_is_repaired_or_refused() {
     let trace = std::env::var_os("STORAGE_TRACE").is_some();
-    let wanted = std::env::var("STORAGE_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
-    let seeds = wanted.unwrap_or(if cfg!(target_endian = "big") { 2 } else { 20 });
+    let environment = |name: &str| std::env::var(name).ok().and_then(|seeds| seeds.parse().ok());
+    let first = environment("STORAGE_SEED").unwrap_or(0);
+    let count = environment("STORAGE_SEEDS").unwrap_or(if cfg!(target_endian = "big") { 2 } else { 20 });
     for (kind, original) in originals(6) {
-        for seed in 0..seeds {
+        for seed in first..first + count {
             let mut random = Generator::new(seed);
             let disk = Arc::new(original.duplicate());
             let flips = [1, 3, 10, 100, 1000][(seed % 5) as usize];

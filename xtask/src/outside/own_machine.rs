@@ -24,10 +24,11 @@ pub struct OwnMachine {
 }
 
 /// Each has two disks, a volume on each.
-pub const OWN_MACHINES: [OwnMachine; 4] = [
+pub const OWN_MACHINES: [OwnMachine; 5] = [
     own("shares", &[], [1; 2], [64 << 20; 2]),
     own("pc_disks", &["before", "during", "after"], [2; 2], [64 << 20; 2]),
     own("full_disk", &["during", "after"], [1; 2], [64 << 20, 300 << 20]),
+    own("large_file", &["before", "during", "after"], [1; 2], [64 << 20; 2]),
     own("damaged_disks", &["before", "during", "after"], [6, 60], [64 << 20; 2]),
 ];
 
