@@ -380,13 +380,13 @@ impl<H: Copy> Worker<H> {
                     rename(&mut self.names, &name, &to);
                 }
             }
-            48..64 => {
+            48..62 => {
                 // More at the end.
                 let Some(open) = self.some_file(files)? else { return Ok(()) };
                 let size = self.sizes.get(&open.0).copied().unwrap_or(0);
                 self.write(files, open, size)?;
             }
-            64..74 => {
+            62..70 => {
                 // Over what is there, and perhaps beyond it.
                 let Some(open) = self.some_file(files)? else { return Ok(()) };
                 let size = self.sizes.get(&open.0).copied().unwrap_or(0);
@@ -396,12 +396,33 @@ impl<H: Copy> Worker<H> {
                 }
                 self.write(files, open, offset)?;
             }
-            74..76 => {
+            70..74 => {
                 // Behind a gap.
                 let Some(open) = self.some_file(files)? else { return Ok(()) };
                 let size = self.sizes.get(&open.0).copied().unwrap_or(0);
                 let offset = size + self.random.below(self.habits.longest_write);
                 self.write(files, open, offset)?;
+            }
+            74..76 => {
+                // As files are copied: the size first, then the pieces, which overtake each other; some stay out.
+                let Some((file, handle)) = self.some_file(files)? else { return Ok(()) };
+                let old = self.sizes.get(&file).copied().unwrap_or(0);
+                let piece = self.habits.longest_write / 4;
+                let size = (old + piece * (2 + self.random.below(6))).min(self.habits.largest_file);
+                if self.call(files, Action::Resize(file, size), |files| files.resize(handle, size))?.is_none()
+                {
+                    return Ok(());
+                }
+                self.sizes.insert(file, size);
+                let mut offsets: Vec<u64> = (old..size).step_by(piece as usize).collect();
+                for place in 1..offsets.len() {
+                    offsets.swap(place, place - self.random.below(place.min(2) as u64 + 1) as usize);
+                }
+                for offset in offsets {
+                    if !self.random.once_in(5) {
+                        self.write(files, (file, handle), offset)?;
+                    }
+                }
             }
             76..81 => {
                 let Some((file, handle)) = self.some_file(files)? else { return Ok(()) };

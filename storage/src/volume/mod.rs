@@ -18,6 +18,7 @@ pub(crate) mod space_map;
 mod streams;
 mod transaction;
 mod types;
+mod valid_data;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -173,7 +174,12 @@ impl<R: RawMutex> Volume<R> {
         if let Err(error) = relieved {
             log::warn!("volume: the journal could not be written: {error}");
         }
-        self.with_node(node, |engine, slot| engine.close_node(slot))
+        let closed = self.when_whole(node, true, |engine, slot| engine.close_node(slot));
+        if closed.is_err() {
+            // Perhaps its gaps could not be filled. If it is closed already, this does nothing.
+            let _ = self.with_node(node, |engine, slot| engine.close_node(slot));
+        }
+        closed
     }
 
     /// Sizes, times and attributes.
@@ -227,40 +233,52 @@ impl<R: RawMutex> Volume<R> {
         let mut payload = Payload::new();
         let mut pieces = Vec::new();
         let mut ahead = Vec::new();
-        let mut zeros = 0;
         let waits = self.with_node(node, |engine, slot| {
             let file = engine.nodes.get(slot)?;
             if file.own != NONE {
                 return Err(VolumeError::IsADirectory);
             }
-            let (size, valid) = (file.record.size, file.record.valid);
-            let end = offset.saturating_add(u64::from(length)).min(size);
+            let end = offset.saturating_add(u64::from(length)).min(file.record.size);
             if offset >= end {
                 return Ok(false);
             }
-            let written = end.min(valid).max(offset);
-            zeros = (end - written) as usize;
-            if written == offset {
-                return Ok(false);
+            let valid = file.record.valid;
+            if offset < valid {
+                engine.load_extents(slot)?;
+                payload.reserve(((end.min(valid) - offset) / crate::cache::PAGE_SIZE as u64) as usize + 2);
+                engine.read_ahead(slot, offset, end, &mut ahead)?;
             }
-            engine.load_extents(slot)?;
-            payload.reserve(((written - offset) / crate::cache::PAGE_SIZE as u64) as usize + 2);
-            engine.read_ahead(slot, offset, end, &mut ahead)?;
             let mut position = offset;
-            while position < written {
-                let (place, room) = engine.map_position(slot, position)?;
-                let count = room.min(written - position);
-                if !pieces.is_empty()
-                    || !self.cache.read_now(self.device, place, count as usize, &mut payload)?
-                {
-                    if pieces.is_empty() {
-                        engine.begin_io(slot)?;
-                    }
+            while position < end {
+                let (is_written, until) = engine.nodes.get(slot)?.written_at(position);
+                let mut count = until.min(end) - position;
+                let mut place = None;
+                if is_written {
+                    let (from, room) = engine.map_position(slot, position)?;
+                    count = count.min(room);
+                    place = Some(from);
+                }
+                // In order: behind a piece that has to be waited for, all others are waited for.
+                let is_there = pieces.is_empty()
+                    && match place {
+                        Some(place) => {
+                            self.cache.read_now(self.device, place, count as usize, &mut payload)?
+                        }
+                        None => {
+                            payload.push_zeros(count as usize);
+                            true
+                        }
+                    };
+                if !is_there {
                     pieces.push((place, count as usize));
                 }
                 position += count;
             }
-            Ok(!pieces.is_empty())
+            if pieces.is_empty() {
+                return Ok(false);
+            }
+            engine.begin_io(slot)?;
+            Ok(true)
         })?;
         for (place, length) in ahead {
             self.cache.prefetch(self.device, place, length);
@@ -268,12 +286,16 @@ impl<R: RawMutex> Volume<R> {
         if waits {
             let mut result = Ok(());
             for (place, count) in pieces {
-                result = result.and_then(|()| self.cache.read(self.device, place, count, &mut payload));
+                match place {
+                    Some(place) if result.is_ok() => {
+                        result = self.cache.read(self.device, place, count, &mut payload);
+                    }
+                    _ => payload.push_zeros(count),
+                }
             }
             self.engine.lock().end_io(node.slot)?;
             result?;
         }
-        payload.push_zeros(zeros);
         Ok(payload)
     }
 
@@ -282,12 +304,14 @@ impl<R: RawMutex> Volume<R> {
         let mut pieces: Vec<(u64, usize)> = Vec::new();
         loop {
             self.before_change()?;
+            let mut zeros = Vec::new();
             let done = self.with_space(|| {
-                self.with_node(node, |engine, slot| engine.write(slot, offset, data, &mut pieces))
+                self.with_node(node, |engine, slot| engine.write(slot, offset, data, &mut pieces, &mut zeros))
             })?;
             if done {
                 break;
             }
+            self.cache.write_back_ranges(self.device, &zeros)?;
         }
         if !pieces.is_empty() {
             let mut result = Ok(());
@@ -347,10 +371,7 @@ impl<R: RawMutex> Volume<R> {
     /// When it returns, all that was written to `node` and its name survive a power cut. Of other files, only that is
     /// written which the journal's running group speaks of.
     pub fn flush(&self, node: Node) -> Result<(), VolumeError> {
-        while !self.with_node(node, |engine, slot| engine.zero_up_to_size(slot, node::ZERO_STEP))? {
-            self.cache.throttle(self.device)?;
-        }
-        let (ranges, places, group) = self.with_node(node, |engine, slot| {
+        let (ranges, places, group) = self.when_whole(node, false, |engine, slot| {
             if !engine.read_only {
                 engine.persist(slot, true)?;
             }
@@ -423,6 +444,7 @@ impl<R: RawMutex> Volume<R> {
     fn sync_all(&self) -> Result<(), VolumeError> {
         // First the data, without a lock, so that the group that speaks of it has little left to wait for.
         let written = self.cache.write_back(self.device);
+        self.fill_some_waiting()?;
         let idle = self.with(|engine| engine.sync())?;
         if !idle || self.cache.is_dirty(self.device) {
             self.commit()?;
@@ -436,6 +458,8 @@ impl<R: RawMutex> Volume<R> {
 
     /// Brings everything to the disk, marks the volume clean and takes it out of use: every later call is Stale.
     pub fn unmount(&self) -> Result<(), VolumeError> {
+        // If this fails for a file, so does the next, for that file alone.
+        let _ = self.fill_all();
         let persisted = self.with(|engine| engine.persist_all());
         let committed = if persisted == Err(VolumeError::Stale) {
             Ok(())
@@ -507,13 +531,14 @@ pub fn settle_journal(
 
 impl<R: RawMutex> Engine<R> {
     /// One step of a write: true when it is done, or mapped into `pieces` to be written outside the lock (I/O begun).
-    /// False: call again.
+    /// False: call again, when the `zeros` are on the device.
     fn write(
         &mut self,
         slot: u32,
         offset: u64,
         data: &[u8],
         pieces: &mut Vec<(u64, usize)>,
+        zeros: &mut Vec<(u64, u64)>,
     ) -> Result<bool, VolumeError> {
         self.check_writable()?;
         let node = self.nodes.get(slot)?;
@@ -529,22 +554,25 @@ impl<R: RawMutex> Engine<R> {
         }
         let growing = end > node.record.size;
         self.ensure_allocated(slot, end, growing)?;
-        let valid = self.nodes.get(slot)?.record.valid;
-        if offset > valid {
-            // A gap: zeros first, in steps so that others get a turn.
-            let step = offset.min(valid.saturating_add(node::ZERO_STEP));
-            self.zero_range(slot, step)?;
-            let node = self.nodes.get_mut(slot)?;
-            node.record.size = node.record.size.max(step);
-            if step < offset {
-                return Ok(false);
-            }
+        let unit = u64::from(self.geometry.sector_size);
+        let is_beyond = offset - offset % unit > self.nodes.get(slot)?.record.valid.next_multiple_of(unit);
+        if is_beyond && !self.write_beyond(slot, offset, data, zeros)? {
+            return Ok(false);
+        }
+        // What is left between is less than two sectors.
+        while offset > self.nodes.get(slot)?.record.valid && !is_beyond {
+            let node = self.nodes.get(slot)?;
+            let next = node.beyond.at(node.record.valid).1;
+            self.zero_range(slot, offset.min(next))?;
         }
         let now = self.write_time();
         let node = self.nodes.get_mut(slot)?;
         node.record.times.modified = now;
         node.record.attributes |= FileAttributes::ARCHIVE;
         node.dirty = true;
+        if is_beyond {
+            return Ok(true);
+        }
         if end <= node.record.valid {
             // Overwriting what is there needs no order with anything else.
             let mut position = offset;
@@ -557,22 +585,13 @@ impl<R: RawMutex> Engine<R> {
             self.begin_io(slot)?;
             return Ok(true);
         }
-        let valid = node.record.valid;
-        let mut position = offset;
-        let mut rest = data;
-        while position < end {
-            let (place, room) = self.map_position(slot, position)?;
-            let count = room.min(end - position);
-            let (part, later) = rest.split_at((count as usize).min(rest.len()));
-            rest = later;
-            // Sectors behind what was written before have no content yet.
-            let fresh = place.saturating_add(valid.saturating_sub(position));
-            self.cache.write(self.device, place, part, fresh)?;
-            position += count;
-        }
+        // Sectors behind what was written before have no content yet, but for the last if it is one of those beyond.
+        let fresh = if node.beyond.at(end).0 { u64::MAX } else { node.record.valid };
+        self.write_pieces(slot, offset, data, fresh)?;
         let node = self.nodes.get_mut(slot)?;
-        node.record.valid = node.record.valid.max(end);
         node.record.size = node.record.size.max(end);
+        node.advance(end);
+        node.rounds = 0;
         node.note_written(offset, end);
         Ok(true)
     }
@@ -585,6 +604,7 @@ impl<R: RawMutex> Engine<R> {
         let slots: Vec<u32> = self.nodes.all().collect();
         let mut result = Ok(());
         for slot in slots {
+            self.count_round(slot)?;
             if self.nodes.get(slot)?.dirty {
                 let persisted = self.persist(slot, false);
                 result = result.and(persisted);
@@ -608,7 +628,7 @@ impl<R: RawMutex> Engine<R> {
         let slots: Vec<u32> = self.nodes.all().collect();
         let mut result = Ok(());
         for slot in slots {
-            let persisted = self.zero_up_to_size(slot, u64::MAX).and_then(|_| self.persist(slot, true));
+            let persisted = self.fill_all_gaps(slot).and_then(|()| self.persist(slot, true));
             result = result.and(persisted);
         }
         self.trim_all();

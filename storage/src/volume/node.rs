@@ -25,8 +25,6 @@ const MAXIMUM_PREALLOCATION: u64 = 8 << 20;
 const MAXIMUM_UNFLUSHED: usize = 16;
 /// Pieces of a file in which it is read ahead at a time, at most.
 const MAXIMUM_PIECES_AHEAD: usize = 32;
-/// Zeros written in one go while the volume is locked.
-pub(super) const ZERO_STEP: u64 = 1 << 20;
 
 /// An open file or directory.
 pub(super) struct OpenNode {
@@ -46,6 +44,12 @@ pub(super) struct OpenNode {
     known: u64,
     /// Bytes written since the last flush of the file, and perhaps some between them.
     pub(super) unflushed: Ranges,
+    /// What is written beyond ValidDataLength, in whole sectors of the volume; see [`valid_data`](super::valid_data).
+    pub(super) beyond: Ranges,
+    /// While there is some of that, the file's size without it.
+    pub(super) size_before: u64,
+    /// Rounds of the timer that it has waited for somebody to write at ValidDataLength.
+    pub(super) rounds: u8,
     /// Its name is gone.
     pub(super) removed: bool,
     /// The set on the volume is out of date.
@@ -154,6 +158,9 @@ impl<R: RawMutex> Engine<R> {
                     committed: 0,
                     known: 0,
                     unflushed: Ranges::new(),
+                    beyond: Ranges::new(),
+                    size_before: 0,
+                    rounds: 0,
                     removed: false,
                     dirty: false,
                     in_flight: 0,
@@ -182,6 +189,8 @@ impl<R: RawMutex> Engine<R> {
         node.committed = 0;
         node.known = record.valid;
         node.unflushed = Ranges::new();
+        node.beyond = Ranges::new();
+        node.rounds = 0;
         if closed_unflushed {
             node.note_written(0, record.valid);
         }
@@ -233,9 +242,8 @@ impl<R: RawMutex> Engine<R> {
                 self.release(run.cluster, run.count, is_directory);
             }
         } else {
-            if node.dirty {
-                result = self.zero_up_to_size(slot, u64::MAX).and_then(|_| self.persist(slot, true));
-            }
+            // With the last close its gaps were filled, unless that failed.
+            result = self.fill_all_gaps(slot).and_then(|()| self.persist(slot, true));
             // After a failure, clusters that the volume does not know of are given back all the same.
             self.trim_node(slot, result.is_err());
         }
@@ -398,8 +406,8 @@ impl<R: RawMutex> Engine<R> {
         }
     }
 
-    /// Brings a node's clusters, sizes, times and attributes to the volume, in one transaction. On FAT, whose files are
-    /// written up to their size, `whole` says that this one is; else the volume gets to know what is written.
+    /// Brings a node's clusters, sizes, times and attributes to the volume, in one transaction. Unless
+    /// the file is `whole`, written without gaps, only what the volume may know of it: see [`OpenNode::storable`].
     pub(super) fn persist(&mut self, slot: u32, whole: bool) -> Result<(), VolumeError> {
         let node = self.nodes.get_mut(slot)?;
         if !node.dirty || node.removed || node.directory == NONE {
@@ -410,10 +418,7 @@ impl<R: RawMutex> Engine<R> {
         }
         let exfat = self.geometry.kind.is_exfat();
         let node = self.nodes.get_mut(slot)?;
-        let mut record = node.record;
-        if !exfat && !whole {
-            record.size = record.valid;
-        }
+        let mut record = node.storable(&node.record, exfat, whole);
         if node.own != NONE || !node.loaded {
             // Times and attributes only.
             let directory = node.directory;
@@ -461,38 +466,6 @@ impl<R: RawMutex> Engine<R> {
         Ok(())
     }
 
-    /// On FAT, writes zeros between what is written and the size, at most `limit` bytes; says whether all is done.
-    pub(super) fn zero_up_to_size(&mut self, slot: u32, limit: u64) -> Result<bool, VolumeError> {
-        let node = self.nodes.get(slot)?;
-        let (valid, size) = (node.record.valid, node.record.size);
-        if self.geometry.kind.is_exfat() || node.own != NONE || valid >= size || node.removed {
-            return Ok(true);
-        }
-        let end = size.min(valid.saturating_add(limit));
-        self.zero_range(slot, end)?;
-        Ok(end == size)
-    }
-
-    /// Writes zeros from what is written up to `end`, which becomes what is written.
-    pub(super) fn zero_range(&mut self, slot: u32, end: u64) -> Result<(), VolumeError> {
-        self.ensure_allocated(slot, end, false)?;
-        let node = self.nodes.get(slot)?;
-        let valid = node.record.valid;
-        let mut position = valid;
-        while position < end {
-            let (offset, room) = self.map_position(slot, position)?;
-            let length = room.min(end - position).min(ZERO_STEP);
-            // Sectors behind what was written before have no content yet.
-            self.cache.zero(self.device, offset, length as usize, offset)?;
-            position += length;
-        }
-        let node = self.nodes.get_mut(slot)?;
-        node.record.valid = node.record.valid.max(end);
-        node.dirty = true;
-        node.note_written(valid, end);
-        Ok(())
-    }
-
     /// Notes that the file's data up to byte `valid` has to be safe before the volume learns of it.
     fn order_data(&mut self, slot: u32, valid: u64) -> Result<(), VolumeError> {
         let known = self.nodes.get(slot)?.known;
@@ -505,7 +478,7 @@ impl<R: RawMutex> Engine<R> {
     }
 
     /// Adds to `places` where bytes `start..end` of a file are on the volume, as ranges.
-    fn places(
+    pub(super) fn places(
         &self,
         slot: u32,
         start: u64,
@@ -592,12 +565,22 @@ impl<R: RawMutex> Engine<R> {
         if size > node.record.size {
             self.ensure_allocated(slot, size, false)?;
             let node = self.nodes.get_mut(slot)?;
+            if node
+                .beyond
+                .as_slice()
+                .last()
+                .is_none_or(|last| last.1.min(node.record.size) <= node.size_before)
+            {
+                node.size_before = size;
+            }
             node.record.size = size;
             node.record.times.modified = now;
             node.dirty = true;
             return Ok(());
         }
         // Shorter: the volume learns of it now, before the clusters can become another file's.
+        self.cut_beyond(slot, size)?;
+        let node = self.nodes.get(slot)?;
         let keep = self.geometry.clusters_for(size) as u32;
         let (directory, committed, removed) = (node.directory, node.committed, node.removed);
         let mut record = node.record;
@@ -606,10 +589,7 @@ impl<R: RawMutex> Engine<R> {
         record.times.modified = now;
         if keep < committed && !removed {
             self.order_data(slot, record.valid)?;
-            let mut written = record;
-            if !self.geometry.kind.is_exfat() {
-                written.size = written.valid;
-            }
+            let mut written = self.nodes.get(slot)?.storable(&record, self.geometry.kind.is_exfat(), false);
             // On FAT, what is not written yet is not on the volume either.
             let keep = keep.min(committed);
             if keep == 0 {

@@ -46,6 +46,36 @@ impl Ranges {
         }
     }
 
+    /// Whether byte `position` is in one of the ranges, and up to where what follows it is too, or is not.
+    pub(super) fn at(&self, position: u64) -> (bool, u64) {
+        let next = self.list.partition_point(|range| range.1 <= position);
+        match self.list.get(next) {
+            Some(&(start, end)) if start <= position => (true, end),
+            Some(&(start, _)) => (false, start),
+            None => (false, u64::MAX),
+        }
+    }
+
+    /// Whether bytes `start..end` overlap or touch one of the ranges.
+    pub(super) fn touches(&self, start: u64, end: u64) -> bool {
+        let next = self.list.partition_point(|range| range.1 < start);
+        self.list.get(next).is_some_and(|range| range.0 <= end)
+    }
+
+    /// Takes away all that lies at or behind `end`.
+    pub(super) fn cut(&mut self, end: u64) {
+        self.list.retain(|range| range.0 < end);
+        if let Some(last) = self.list.last_mut() {
+            last.1 = last.1.min(end);
+        }
+    }
+
+    /// Takes out the ranges that begin at or before `position`, and says how far they reach from there.
+    pub(super) fn absorb(&mut self, position: u64) -> u64 {
+        let count = self.list.partition_point(|range| range.0 <= position);
+        self.list.drain(..count).fold(position, |reached, range| reached.max(range.1))
+    }
+
     /// Adds all of another set.
     pub(super) fn add_all(&mut self, other: &Self, most: usize) {
         for &(start, end) in &other.list {
@@ -75,7 +105,22 @@ mod tests {
                 let has = |byte: u64| list.iter().any(|&(start, end)| (start..end).contains(&byte));
                 for (byte, &added) in model.iter().enumerate() {
                     assert!(if most > 100 { has(byte as u64) == added } else { !added || has(byte as u64) });
+                    let (covered, until) = ranges.at(byte as u64);
+                    assert_eq!(covered, has(byte as u64));
+                    assert!((byte as u64..until.min(600)).all(|byte| has(byte) == covered));
+                    assert!(until == u64::MAX || has(until) != covered);
                 }
+                let touches =
+                    |start: u64, end: u64| list.iter().any(|range| range.0 <= end && range.1 >= start);
+                assert_eq!(ranges.touches(start as u64, end as u64), touches(start as u64, end as u64));
+                let place = random.below(600);
+                let (mut cut, mut absorbed) = (ranges.clone(), ranges.clone());
+                cut.cut(place);
+                let reached = absorbed.absorb(place);
+                assert!((0..600).all(|byte| cut.at(byte).0 == (has(byte) && byte < place)));
+                assert!((0..600).all(|byte| absorbed.at(byte).0 == (has(byte) && byte >= reached)));
+                assert!(reached >= place && (place + 1..reached).all(has));
+                assert!(absorbed.as_slice().first().is_none_or(|range| range.0 > place));
             }
         }
     }

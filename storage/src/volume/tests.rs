@@ -17,6 +17,7 @@ mod limits;
 pub(crate) mod model;
 mod names;
 mod streams;
+mod valid_data;
 
 pub(crate) use damage::exercise;
 
