@@ -65,6 +65,11 @@ pub struct Layout {
 /// Partition type of data volumes: Microsoft basic data.
 const BASIC_DATA: [u8; 16] =
     [0xA2, 0xA0, 0xD0, 0xEB, 0xE5, 0xB9, 0x33, 0x44, 0x87, 0xC0, 0x68, 0xB6, 0xB7, 0x26, 0x99, 0xC7];
+/// Partition type of EFI system partitions, which are FAT volumes, but nobody's data: macOS puts one first on each disk.
+const EFI_SYSTEM: [u8; 16] =
+    [0x28, 0x73, 0x2A, 0xC1, 0x1F, 0xF8, 0xD2, 0x11, 0xBA, 0x4B, 0x00, 0xA0, 0xC9, 0x3E, 0xC9, 0x3B];
+/// The same in a master boot record.
+const MBR_EFI_SYSTEM: u8 = 0xEF;
 /// Partition type of the appliance's private partition, made up once for this project:
 /// 4E41532D-7072-4976-A174-652070617274 in its mixed byte order.
 const PRIVATE: [u8; 16] =
@@ -216,7 +221,7 @@ fn read_mbr(device: &dyn BlockDevice, sector: &[u8]) -> Result<Option<Vec<Partit
         match kind {
             // A protective entry whose GPT is not readable: not ours to guess.
             0xEE => return Ok(None),
-            0 => (),
+            0 | MBR_EFI_SYSTEM => (),
             0x05 | 0x0F | 0x85 => extended = Some(first),
             _ => add(&mut partitions, first, blocks)?,
         }
@@ -293,7 +298,8 @@ fn read_gpt_at(device: &dyn BlockDevice, place: u64) -> Result<Option<Vec<Partit
             continue;
         }
         let role = if kind == PRIVATE { Role::Private } else { Role::Data };
-        let file_system = if role == Role::Data { file_system_at(device, first)? } else { None };
+        let is_data = role == Role::Data && kind != EFI_SYSTEM;
+        let file_system = if is_data { file_system_at(device, first)? } else { None };
         partitions.push(Partition { first, blocks: last - first + 1, role, file_system });
     }
     Ok(Some(partitions))

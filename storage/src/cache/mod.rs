@@ -161,6 +161,11 @@ impl<R: RawMutex> Cache<R> {
         self.table.lock().attached(device).map_or(0, |attached| attached.bytes)
     }
 
+    /// Bytes that an attached device reads and writes at once at least.
+    pub fn block_size(&self, device: DeviceIndex) -> u32 {
+        self.table.lock().attached(device).map_or(0, |attached| attached.block_size)
+    }
+
     /// Counters for the console.
     pub fn statistics(&self) -> Statistics {
         self.table.lock().statistics

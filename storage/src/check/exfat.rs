@@ -12,8 +12,8 @@ use crate::upcase::{UpcaseTable, table_checksum};
 use crate::volume::VolumeError;
 use crate::volume::bytes::{get8, get16, get32, get64, put};
 use crate::volume::entry::{
-    EXFAT_BITMAP, EXFAT_FILE, EXFAT_LABEL, EXFAT_NAME, EXFAT_STREAM, EXFAT_UPCASE, RECORD, is_valid_unit,
-    set_checksum,
+    EXFAT_BITMAP, EXFAT_FILE, EXFAT_LABEL, EXFAT_NAME, EXFAT_STREAM, EXFAT_UPCASE, EXFAT_VENDOR, RECORD,
+    is_valid_unit, set_checksum, vendor_allocation,
 };
 
 /// The mark of a cluster that cannot be used.
@@ -291,7 +291,7 @@ impl<R: RawMutex> Checker<'_, R> {
         let mut count = least;
         // Vendors' records may follow (7.8, 7.9); in a damaged set they are more likely parts of the name.
         let sound = set.is_sound();
-        while sound && count < declared && count < set.count() && set.kind(count) >= 0xE0 {
+        while sound && count < declared && count < set.count() && set.kind(count) >= EXFAT_VENDOR {
             count += 1;
         }
         set.keep(count);
@@ -331,6 +331,13 @@ impl<R: RawMutex> Checker<'_, R> {
         };
         if changed || stream_changed {
             self.store(&mut set)?;
+        }
+        for vendor in set.bytes.chunks_exact(RECORD).filter_map(vendor_allocation) {
+            let clusters = self.geometry.clusters_for(vendor.size);
+            match vendor.contiguous {
+                true => _ = self.claim_run(vendor.first_cluster, clusters),
+                false => _ = self.claim_chain(vendor.first_cluster, clusters)?,
+            }
         }
         self.note_name(&name, set.start)?;
         match child {

@@ -76,6 +76,10 @@ impl<R: RawMutex> Engine<R> {
     ) -> Result<Self, VolumeError> {
         let bytes = cache.device_bytes(device);
         let geometry = cache.inspect(device, 0, 512, |boot| Geometry::parse(boot, bytes))??;
+        if geometry.sector_size < cache.block_size(device) {
+            // A block would have clusters of several files: an image of another disk.
+            return Err(VolumeError::Corrupt);
+        }
         let pages = u64::from(cache.statistics().maximum_pages);
         let read_ahead_limit = (pages / 128 * PAGE_SIZE as u64).clamp(LEAST_READ_AHEAD, MAXIMUM_READ_AHEAD);
         let mut engine = Self {

@@ -27,6 +27,8 @@ pub(crate) const EXFAT_LABEL: u8 = 0x83;
 pub(crate) const EXFAT_FILE: u8 = 0x85;
 pub(crate) const EXFAT_STREAM: u8 = 0xC0;
 pub(crate) const EXFAT_NAME: u8 = 0xC1;
+/// The first of the benign secondary records: vendors' (exFAT 7.8, 7.9), none of which means anything to us.
+pub(crate) const EXFAT_VENDOR: u8 = 0xE0;
 
 /// exFAT's flags of a stream: clusters may be there; they follow each other without a chain in the FAT.
 const ALLOCATION_POSSIBLE: u8 = 1;
@@ -462,6 +464,13 @@ pub(crate) fn rename_exfat(set: &[u8], name: &[u16], upcase: &UpcaseTable) -> Ve
     for offset in (4..RECORD).chain([RECORD + 1]).chain(RECORD + 8..2 * RECORD) {
         put(&mut renamed, offset, &[get8(set, offset)]);
     }
+    // Vendors' records are the file's, not the name's (8.2).
+    let vendors = set.chunks_exact(RECORD).skip(2).filter(|record| get8(record, 0) >= EXFAT_VENDOR);
+    for record in vendors.take(255 - renamed.len() / RECORD) {
+        renamed.extend_from_slice(record);
+    }
+    let others = (renamed.len() / RECORD - 1) as u8;
+    put(&mut renamed, 1, &[others]);
     let mut sum = 0;
     for (number, part) in renamed.chunks_exact(RECORD).enumerate() {
         sum = set_checksum(sum, part, number == 0);
@@ -484,6 +493,16 @@ pub(crate) fn update_fat(short: &mut [u8], record: &Record) {
     put(short, 26, &(record.first_cluster as u16).to_le_bytes());
     let size = if record.kind() == NodeKind::Directory { 0 } else { record.size as u32 };
     put(short, 28, &size.to_le_bytes());
+}
+
+/// The clusters that a record of a set has, if it is a vendor's with some: what a stream record would say of them.
+pub(crate) fn vendor_allocation(record: &[u8]) -> Option<Record> {
+    let flags = get8(record, 1);
+    let (first_cluster, size) = (get32(record, 20), get64(record, 24));
+    if get8(record, 0) < EXFAT_VENDOR || flags & ALLOCATION_POSSIBLE == 0 || first_cluster == 0 || size == 0 {
+        return None;
+    }
+    Some(Record { first_cluster, size, contiguous: flags & NO_FAT_CHAIN != 0, ..Record::default() })
 }
 
 /// A new set for FAT: long-name records if `short` does not say it all, then the short one. `short` is the 11 bytes of

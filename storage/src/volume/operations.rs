@@ -7,7 +7,7 @@ use lock_api::RawMutex;
 use super::engine::Engine;
 use super::entry::{
     RECORD, Record, Times, encode_exfat, encode_fat, hashed_short_name, is_valid_name, made_short_name,
-    plain_short_name, rename_exfat, short_name_units,
+    plain_short_name, rename_exfat, short_name_units, vendor_allocation,
 };
 use super::extents::Extents;
 use super::{Entry, FileAttributes, Node, NodeKind, VolumeError};
@@ -227,10 +227,13 @@ impl<R: RawMutex> Engine<R> {
         let committed = if own != NONE { extents.clusters() } else { self.nodes.get(slot)?.committed };
         self.read_set(directory, record.position)?;
         let name = self.directories.parsed().map(|parsed| parsed.name.clone()).unwrap_or_default();
+        let vendors = self.vendor_extents(directory, &record)?;
         self.atomically(|engine| {
             engine.erase_set(directory, record.position, record.count)?;
+            engine.cut_vendors(&vendors)?;
             engine.cut_chain(&extents, 0, committed, record.contiguous)
         })?;
+        self.release_vendors(&vendors);
         self.note_removed(directory, record.position, record.count, &name, record.short_name());
         self.drop_file_id(self.location(directory, record.position));
         self.unkey(slot);
@@ -242,6 +245,38 @@ impl<R: RawMutex> Engine<R> {
             node.loaded = true;
         }
         Ok(())
+    }
+
+    /// The clusters of vendors' records in a set, which go with it (exFAT 8.2), and whether each has no chain.
+    fn vendor_extents(
+        &mut self,
+        directory: u32,
+        record: &Record,
+    ) -> Result<Vec<(Extents, bool)>, VolumeError> {
+        if !self.geometry.kind.is_exfat() {
+            return Ok(Vec::new());
+        }
+        let mut vendors = Vec::new();
+        for part in self.load_set(directory, record.position, record.count)?.chunks_exact(RECORD) {
+            if let Some(vendor) = vendor_allocation(part) {
+                vendors.push((self.extents_of(&vendor)?, vendor.contiguous));
+            }
+        }
+        Ok(vendors)
+    }
+
+    /// Frees them on the volume, in the transaction.
+    fn cut_vendors(&mut self, vendors: &[(Extents, bool)]) -> Result<(), VolumeError> {
+        vendors
+            .iter()
+            .try_for_each(|(extents, contiguous)| self.cut_chain(extents, 0, extents.clusters(), *contiguous))
+    }
+
+    /// Frees them in memory.
+    fn release_vendors(&mut self, vendors: &[(Extents, bool)]) {
+        for run in vendors.iter().flat_map(|(extents, _)| extents.runs()) {
+            self.release(run.cluster, run.count, false);
+        }
     }
 
     /// Moves a node to another path.
@@ -300,7 +335,8 @@ impl<R: RawMutex> Engine<R> {
             }
             let spelling = self.directories.parsed().map(|parsed| parsed.name.clone()).unwrap_or_default();
             let extents = self.extents_of(&existing)?;
-            replaced = Some((existing, spelling, extents));
+            let vendors = self.vendor_extents(target, &existing)?;
+            replaced = Some((existing, spelling, extents, vendors));
         }
         // The set on the volume is copied, so it has to be up to date.
         self.persist(slot, false)?;
@@ -327,8 +363,9 @@ impl<R: RawMutex> Engine<R> {
         let position = self.find_place(target, count)?;
         self.atomically(|engine| {
             engine.erase_set(source, record.position, record.count)?;
-            if let Some((existing, _, extents)) = &replaced {
+            if let Some((existing, _, extents, vendors)) = &replaced {
                 engine.erase_set(target, existing.position, existing.count)?;
+                engine.cut_vendors(vendors)?;
                 engine.cut_chain(extents, 0, extents.clusters(), existing.contiguous)?;
             }
             engine.store_set(target, position, &set)?;
@@ -338,7 +375,8 @@ impl<R: RawMutex> Engine<R> {
             Ok(())
         })?;
         self.note_removed(source, record.position, record.count, &old_name, record.short_name());
-        if let Some((existing, spelling, extents)) = replaced {
+        if let Some((existing, spelling, extents, vendors)) = replaced {
+            self.release_vendors(&vendors);
             self.note_removed(target, existing.position, existing.count, &spelling, existing.short_name());
             self.drop_file_id(self.location(target, existing.position));
             for run in extents.runs() {

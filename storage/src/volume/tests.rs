@@ -13,6 +13,7 @@ use crate::test_devices::{Generator, RamDisk, judge};
 
 mod damage;
 mod foreign;
+mod layouts;
 mod limits;
 pub(crate) mod model;
 mod names;
