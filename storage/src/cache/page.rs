@@ -66,17 +66,25 @@ pub(super) struct Pin {
     pub(super) length: u16,
 }
 
+/// Zeros to read, in pieces as they take room in the image.
+static ZEROS: [u8; 512] = [0; 512];
+
 impl Pin {
-    fn bytes(&self) -> &[u8] {
-        static ZEROS: [u8; 4096] = [0; 4096];
+    fn for_each(&self, visit: &mut dyn FnMut(&[u8])) {
+        let mut length = usize::from(self.length);
         match &self.buffer {
-            Some(buffer) => buffer
-                .bytes
-                .get(usize::from(self.start)..)
-                .and_then(|rest| rest.get(..usize::from(self.length))),
-            None => ZEROS.get(..usize::from(self.length)),
+            Some(buffer) => {
+                let start = usize::from(self.start);
+                visit(buffer.bytes.get(start..start + length).unwrap_or(&[]));
+            }
+            None => {
+                while length > 0 {
+                    let piece = ZEROS.get(..length).unwrap_or(&ZEROS);
+                    visit(piece);
+                    length -= piece.len();
+                }
+            }
         }
-        .unwrap_or(&[])
     }
 }
 
@@ -107,11 +115,8 @@ impl Payload {
 
     /// Calls `visit` with each piece in order.
     pub fn for_each(&self, visit: &mut dyn FnMut(&[u8])) {
-        if let Some(first) = &self.first {
-            visit(first.bytes());
-            for pin in &self.more {
-                visit(pin.bytes());
-            }
+        for pin in self.first.iter().chain(&self.more) {
+            pin.for_each(visit);
         }
     }
 
@@ -148,7 +153,7 @@ impl Payload {
     /// Adds `count` zeros at the end.
     pub(crate) fn push_zeros(&mut self, mut count: usize) {
         while count > 0 {
-            let length = count.min(4096);
+            let length = count.min(PAGE_SIZE);
             self.push(Pin { buffer: None, start: 0, length: length as u16 });
             count -= length;
         }

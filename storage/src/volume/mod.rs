@@ -554,8 +554,7 @@ impl<R: RawMutex> Engine<R> {
         }
         let growing = end > node.record.size;
         self.ensure_allocated(slot, end, growing)?;
-        let unit = u64::from(self.geometry.sector_size);
-        let is_beyond = offset - offset % unit > self.nodes.get(slot)?.record.valid.next_multiple_of(unit);
+        let is_beyond = self.sector_below(offset) > self.sector_above(self.nodes.get(slot)?.record.valid);
         if is_beyond && !self.write_beyond(slot, offset, data, zeros)? {
             return Ok(false);
         }

@@ -31,17 +31,21 @@ impl Ranges {
         let merged = self.list.get(from..to).unwrap_or_default();
         let start = merged.first().map_or(start, |range| range.0.min(start));
         let end = merged.last().map_or(end, |range| range.1.max(end));
-        self.list.splice(from..to, [(start, end)]);
+        for _ in from..to {
+            self.list.remove(from);
+        }
+        self.list.insert(from, (start, end));
         if self.list.len() > most {
             let gaps = self.list.windows(2).map(|pair| match pair {
                 [(_, end), (start, _)] => start - end,
                 _ => u64::MAX,
             });
             let nearest = gaps.enumerate().min_by_key(|(_, gap)| *gap);
-            if let Some((place, _)) = nearest
-                && let Some(&[(start, _), (_, end)]) = self.list.get(place..place + 2)
-            {
-                self.list.splice(place..place + 2, [(start, end)]);
+            if let Some((place, _)) = nearest {
+                let (_, end) = self.list.remove(place + 1);
+                if let Some(range) = self.list.get_mut(place) {
+                    range.1 = end;
+                }
             }
         }
     }
@@ -64,7 +68,9 @@ impl Ranges {
 
     /// Takes away all that lies at or behind `end`.
     pub(super) fn cut(&mut self, end: u64) {
-        self.list.retain(|range| range.0 < end);
+        while self.list.last().is_some_and(|range| range.0 >= end) {
+            self.list.pop();
+        }
         if let Some(last) = self.list.last_mut() {
             last.1 = last.1.min(end);
         }
@@ -72,8 +78,11 @@ impl Ranges {
 
     /// Takes out the ranges that begin at or before `position`, and says how far they reach from there.
     pub(super) fn absorb(&mut self, position: u64) -> u64 {
-        let count = self.list.partition_point(|range| range.0 <= position);
-        self.list.drain(..count).fold(position, |reached, range| reached.max(range.1))
+        let mut reached = position;
+        while self.list.first().is_some_and(|range| range.0 <= position) {
+            reached = reached.max(self.list.remove(0).1);
+        }
+        reached
     }
 
     /// Adds all of another set.

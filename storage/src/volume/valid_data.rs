@@ -66,6 +66,16 @@ impl OpenNode {
 }
 
 impl<R: RawMutex> Engine<R> {
+    /// Where the sector begins that byte `position` of a file is in.
+    pub(super) fn sector_below(&self, position: u64) -> u64 {
+        position & !u64::from(self.geometry.sector_size - 1)
+    }
+
+    /// Where the first sector begins that has nothing before byte `position` of a file.
+    pub(super) fn sector_above(&self, position: u64) -> u64 {
+        self.sector_below(position.saturating_add(u64::from(self.geometry.sector_size - 1)))
+    }
+
     /// Writes zeros from ValidDataLength up to `end`, where it comes to be; nothing is written in between.
     pub(super) fn zero_range(&mut self, slot: u32, end: u64) -> Result<(), VolumeError> {
         self.ensure_allocated(slot, end, false)?;
@@ -153,7 +163,7 @@ impl<R: RawMutex> Engine<R> {
     ) -> Result<bool, VolumeError> {
         let unit = u64::from(self.geometry.sector_size);
         let end = offset.saturating_add(data.len() as u64);
-        let (start, stop) = (offset - offset % unit, end.next_multiple_of(unit));
+        let (start, stop) = (self.sector_below(offset), self.sector_above(end));
         let beyond = &self.nodes.get(slot)?.beyond;
         if beyond.as_slice().len() >= MAXIMUM_BEYOND && !beyond.touches(start, stop) {
             self.fill_smallest_gap(slot, places)?;
@@ -201,15 +211,15 @@ impl<R: RawMutex> Engine<R> {
 
     /// Forgets what is written beyond ValidDataLength at or behind byte `size`, where the file is to end.
     pub(super) fn cut_beyond(&mut self, slot: u32, size: u64) -> Result<(), VolumeError> {
-        let unit = u64::from(self.geometry.sector_size);
+        let end = self.sector_above(size);
         let node = self.nodes.get(slot)?;
-        if size % unit != 0 && node.beyond.at(size).0 {
+        if end > size && node.beyond.at(size).0 {
             // A range has whole sectors: what is cut off is zeros, should the file grow again.
             let (place, _) = self.map_position(slot, size)?;
-            self.cache.zero(self.device, place, (unit - size % unit) as usize, u64::MAX)?;
+            self.cache.zero(self.device, place, (end - size) as usize, u64::MAX)?;
         }
         let node = self.nodes.get_mut(slot)?;
-        node.beyond.cut(size.next_multiple_of(unit));
+        node.beyond.cut(end);
         node.size_before = node.size_before.min(size);
         Ok(())
     }
