@@ -156,7 +156,7 @@ impl<R: RawMutex> Checker<'_, R> {
     /// the file gets a place when all others have theirs.
     pub(super) fn claim_system_files(&mut self) -> Result<SystemFiles, VolumeError> {
         let mut files = SystemFiles::default();
-        let Some(mut cursor) = self.root_start() else { return Ok(files) };
+        let Some(mut cursor) = self.root else { return Ok(files) };
         let needed = u64::from(self.geometry.clusters.div_ceil(8));
         // They are among the first, and a false end mark must not hide them.
         for _ in 0..512 {
@@ -198,19 +198,29 @@ impl<R: RawMutex> Checker<'_, R> {
         Ok(files)
     }
 
-    /// Claims a chain of exactly as many clusters, or nothing.
+    /// Claims a chain of exactly as many clusters, or nothing. They follow each other: nobody makes others, and other systems
+    /// do not look whether it is so.
     fn claim_system_chain(&mut self, first: u32, clusters: u64) -> Result<bool, VolumeError> {
         if clusters == 0 || clusters > u64::from(self.geometry.clusters) {
             return Ok(false);
         }
         let chain = self.claim_chain(first, clusters)?;
-        if u64::from(chain.count) < clusters {
+        if u64::from(chain.count) < clusters || !self.is_one_run(first, chain.count)? {
             self.release_chain(first, chain.count)?;
             return Ok(false);
         }
         if chain.longer || chain.broken.is_some() {
             self.found(chain.broken.unwrap_or(Finding::ChainLong), &[]);
             self.end_chain(chain.last)?;
+        }
+        Ok(true)
+    }
+
+    fn is_one_run(&mut self, first: u32, count: u32) -> Result<bool, VolumeError> {
+        for cluster in first..first + count.saturating_sub(1) {
+            if self.entry(cluster)? != cluster + 1 {
+                return Ok(false);
+            }
         }
         Ok(true)
     }

@@ -190,9 +190,19 @@ impl<R: RawMutex> Checker<'_, R> {
             self.claimed.take(cluster, 1);
             let start = self.geometry.offset_of(cluster);
             self.medium.zero(start, self.geometry.cluster_bytes())?;
+            // What comes there is not to be behind the directory's end.
+            let mark = if self.geometry.kind.is_exfat() { 0x05 } else { 0xE5 };
+            let mut cursor = self.root.ok_or(VolumeError::Corrupt)?;
+            while let Some((place, record)) = self.record(&cursor)? {
+                if record[0] == 0 {
+                    self.medium.write(place, &[mark])?;
+                }
+                self.advance(&mut cursor)?;
+            }
             self.set_entry(self.root_end, cluster)?;
             self.end_chain(cluster)?;
             self.root_end = cluster;
+            self.root.iter_mut().for_each(|root| root.left += 1);
             let records = self.geometry.cluster_bytes() / RECORD as u64;
             self.root_room = (0..records.min(8)).map(|number| start + number * RECORD as u64).collect();
         }

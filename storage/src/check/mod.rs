@@ -226,6 +226,7 @@ pub fn check<R: RawMutex>(
         name_index: HashIndex::new(),
         names: Vec::new(),
         renamed: 0,
+        root: None,
         root_end: 0,
         root_room: Vec::new(),
         found_numbers: 0,
@@ -260,6 +261,8 @@ struct Checker<'a, R: RawMutex> {
     names: Vec<Cursor>,
     /// Names given in it.
     renamed: u32,
+    /// The root directory's first record.
+    root: Option<Cursor>,
     /// Last cluster of the root directory.
     root_end: u32,
     /// Places in the root for one more set.

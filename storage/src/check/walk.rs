@@ -25,7 +25,7 @@ pub(super) struct Cursor {
     /// Byte in the cluster, or in the fixed root.
     within: u32,
     /// Clusters behind this one.
-    left: u32,
+    pub(super) left: u32,
     contiguous: bool,
 }
 
@@ -72,6 +72,7 @@ impl<R: RawMutex> Checker<'_, R> {
             self.root_end = chain.last;
         }
         let start = Cursor { cluster: first, within: 0, left: count - 1, contiguous: false };
+        self.root = Some(start);
         self.pending.push(Pending { set: start, start, first, above: 0, depth: 0 });
         Ok(())
     }
@@ -94,11 +95,6 @@ impl<R: RawMutex> Checker<'_, R> {
         self.pending.try_reserve(1).map_err(|_| VolumeError::NoResources)?;
         self.pending.push(Pending { set, start, first, above: above_first, depth: above.depth + 1 });
         Ok(())
-    }
-
-    /// The root, as it waits to be visited.
-    pub(super) fn root_start(&self) -> Option<Cursor> {
-        self.pending.first().map(|root| root.start)
     }
 
     pub(super) fn walk(&mut self) -> Result<(), VolumeError> {

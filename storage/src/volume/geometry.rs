@@ -244,10 +244,17 @@ fn parse_fat(boot: &[u8]) -> Option<Geometry> {
         0 => u64::from(get32(boot, 32)),
         short => u64::from(short),
     };
-    if reserved == 0 || copies == 0 || fat_sectors == 0 {
+    // Nobody makes more than two FATs, another medium, or a root that ends within a sector, and other systems refuse them.
+    let medium = get8(boot, 21);
+    if reserved == 0
+        || !(1..=2).contains(&copies)
+        || fat_sectors == 0
+        || !(medium == 0xF0 || medium >= 0xF8)
+        || !(root_entries * 32).is_multiple_of(sector_size)
+    {
         return None;
     }
-    let root_sectors = (u64::from(root_entries) * 32).div_ceil(size);
+    let root_sectors = u64::from(root_entries) * 32 / size;
     let root = reserved + fat_sectors * u64::from(copies);
     let heap = root + root_sectors;
     let clusters = u32::try_from(sectors.checked_sub(heap)? / u64::from(cluster_sectors)).ok()?;
