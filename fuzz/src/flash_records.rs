@@ -71,7 +71,8 @@ pub fn run(data: &[u8]) {
     let crash = &flash.bytes[CRASH.offset as usize..(CRASH.offset + CRASH.length) as usize];
     flash_layout::crash::parse(crash);
     let mut given = 0;
-    let found = flash_layout::seed::renew(&mut flash, |_| given += 1, || [8; flash_layout::seed::SEED_LENGTH]);
+    let found =
+        flash_layout::seed::renew(&mut flash, |_| given += 1, || [8; flash_layout::seed::SEED_LENGTH]);
     assert!(found.is_err() || found == Ok(given > 0));
 
     let Ok(mut log) = Log::open(&mut flash, CONFIGURATION) else { return };

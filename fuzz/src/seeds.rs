@@ -230,6 +230,8 @@ fn disks(seeds: &mut Vec<Seed>) {
         add("boot-zeros", 0, &[(0, 11, &[0; 64])]);
         add("boot-ones", 0, &[(0, 64, &[0xFF; 40])]);
         add("boot-shifts", 0, &[(0, 108, &[0xFF, 0xFF])]);
+        // A root that a repair finds room in, between what it wipes.
+        add("root-strays", 0, &[(3, 0, &[0; 511]), (3, 32, &[0xC1]), (3, 96, &[0xC1])]);
         add("fat-loop", 0, &[(2, 8, &[2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0])]);
         add("fat-ones", 0, &[(2, 8, &[0xFF; 200])]);
         add("fat-zeros", 0, &[(2, 0, &[0; 512])]);

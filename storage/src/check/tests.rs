@@ -357,6 +357,13 @@ fn each_damage_is_named_and_repaired() {
         disk.poke(geometry.heap + 1000, &[1]);
     });
     assert!(content(&disk, "FOUND.000\\FILE0000.CHK").is_some());
+    // A root of nothing but two stray parts of names: bitmap and table get records in a row, those places included.
+    damaged(exfat, &[Finding::BehindEnd, Finding::SystemRecords], |disk, geometry| {
+        let root = geometry.offset_of(geometry.root_cluster);
+        disk.poke(root, &[0; 512]);
+        disk.poke(root + 32, &[0xC1]);
+        disk.poke(root + 3 * 32, &[0xC1]);
+    });
     // The bitmap's four clusters, the third of them elsewhere.
     damaged(exfat, &[Finding::SystemRecords], |disk, geometry| {
         let elsewhere = geometry.clusters - 10;

@@ -159,6 +159,17 @@ impl<R: RawMutex> Checker<'_, R> {
 
     /// An unused record, or one behind the end. False: there is no need to look further.
     pub(super) fn unused(&mut self, visit: &mut Visit, place: u64, is_end: bool) -> bool {
+        self.note_room(visit, place);
+        if is_end && visit.end.is_none() {
+            visit.end = Some(visit.cursor);
+        }
+        // Large clusters are mostly zeros, and not read for that: what hides behind a damaged mark begins near it.
+        let page = PAGE_SIZE as u64;
+        visit.end.is_none() || !self.geometry.kind.is_exfat() || place % page < page - RECORD as u64
+    }
+
+    /// A place without a record: enough of them in a row in the root are room for a set.
+    fn note_room(&mut self, visit: &mut Visit, place: u64) {
         let needed = if self.geometry.kind.is_exfat() { 3 } else { 1 };
         if visit.directory.is_root() && self.root_room.is_empty() {
             visit.room.push(place);
@@ -166,12 +177,6 @@ impl<R: RawMutex> Checker<'_, R> {
                 self.root_room = core::mem::take(&mut visit.room);
             }
         }
-        if is_end && visit.end.is_none() {
-            visit.end = Some(visit.cursor);
-        }
-        // Large clusters are mostly zeros, and not read for that: what hides behind a damaged mark begins near it.
-        let page = PAGE_SIZE as u64;
-        visit.end.is_none() || !self.geometry.kind.is_exfat() || place % page < page - RECORD as u64
     }
 
     /// A record in use. False: it is behind the directory's end, and not credible. What is there is wiped then; else
@@ -186,6 +191,7 @@ impl<R: RawMutex> Checker<'_, R> {
             self.found(Finding::BehindEnd, &[]);
             if !credible(self)? {
                 self.medium.write(place, &[0; RECORD])?;
+                self.note_room(visit, place);
                 return Ok(false);
             }
             visit.end = None;
