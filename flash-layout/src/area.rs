@@ -26,7 +26,7 @@ impl Area {
 pub const SLOT_A: Area = Area { offset: 0x00_0000, length: 0x18_0000 };
 /// The second firmware image.
 pub const SLOT_B: Area = Area { offset: 0x18_0000, length: 0x18_0000 };
-/// What runs at reset: checks the slots, copies one to memory and enters it.
+/// What runs at reset: checks the slots, unpacks one to memory and enters it.
 pub const BOOT_BLOCK: Area = Area { offset: 0x30_0000, length: 0x1_0000 };
 /// The configuration log: two halves.
 pub const CONFIGURATION: Area = Area { offset: 0x31_0000, length: 0x4_0000 };

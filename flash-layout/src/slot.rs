@@ -7,7 +7,7 @@
 //! |---|---|
 //! | being erased, or the image half written | the running slot: the other has no header |
 //! | header half written | the running slot: the header's checksum fails |
-//! | header whole, sequence number higher | the other slot, once the image's checksum holds too |
+//! | header whole, sequence number higher | the other slot, once the image's checksums hold too |
 //! | later damaged | the running slot |
 
 use crate::area::{Area, SLOT_A, SLOT_B};
@@ -61,8 +61,12 @@ pub fn order(a: Option<&ImageHeader>, b: Option<&ImageHeader>) -> [Option<Slot>;
     }
 }
 
-/// The newest whole image in `flash` (all 4 MiB of it), or why each slot, A then B, cannot be booted.
-pub fn choose(flash: &[u8]) -> Result<(Slot, ImageHeader, &[u8]), [ImageError; 2]> {
+/// The newest whole image in `flash` (all 4 MiB of it) that `accept` makes something of, given its header and its bytes as
+/// they are stored; or why each slot, A then B, cannot be booted.
+pub fn choose<'f, T>(
+    flash: &'f [u8],
+    mut accept: impl FnMut(&ImageHeader, &'f [u8]) -> Result<T, ImageError>,
+) -> Result<(Slot, ImageHeader, T), [ImageError; 2]> {
     let bytes = |slot: Slot| {
         let area = slot.area();
         flash.get(area.offset as usize..area.end() as usize).unwrap_or(&[])
@@ -74,8 +78,10 @@ pub fn choose(flash: &[u8]) -> Result<(Slot, ImageHeader, &[u8]), [ImageError; 2
     let (a, b) = (header(Slot::A), header(Slot::B));
     let mut errors = [a.err().unwrap_or(ImageError::Absent), b.err().unwrap_or(ImageError::Absent)];
     for slot in order(a.as_ref().ok(), b.as_ref().ok()).into_iter().flatten() {
-        match (check(bytes(slot), slot.area()), slot) {
-            (Ok((header, image)), _) => return Ok((slot, header, image)),
+        let accepted = check(bytes(slot), slot.area())
+            .and_then(|(header, stored)| accept(&header, stored).map(|made| (slot, header, made)));
+        match (accepted, slot) {
+            (Ok(accepted), _) => return Ok(accepted),
             (Err(error), Slot::A) => errors[0] = error,
             (Err(error), Slot::B) => errors[1] = error,
         }
@@ -97,6 +103,8 @@ mod tests {
             checksum: crate::bytes::crc32(image),
             sequence,
             memory_length: 4096,
+            unpacked_length: 16,
+            unpacked_checksum: 0,
             name: [0; NAME_LENGTH],
         }
     }
@@ -116,7 +124,7 @@ mod tests {
     }
 
     fn chosen(flash: &[u8]) -> Result<Slot, [ImageError; 2]> {
-        choose(flash).map(|(slot, ..)| slot)
+        choose(flash, |_, _| Ok(())).map(|(slot, ..)| slot)
     }
 
     #[test]
@@ -127,9 +135,18 @@ mod tests {
         install(&mut flash, Slot::B, b"second slot", 1);
         assert_eq!(chosen(&flash), Ok(Slot::B));
         install(&mut flash, Slot::A, b"first slot", 2);
-        assert_eq!(choose(&flash).map(|(slot, _, image)| (slot, image)), Ok((Slot::A, &b"first slot"[..])));
+        let image = choose(&flash, |_, stored| Ok(stored)).map(|(slot, _, image)| (slot, image));
+        assert_eq!(image, Ok((Slot::A, &b"first slot"[..])));
         install(&mut flash, Slot::B, b"second slot", 3);
         assert_eq!(chosen(&flash), Ok(Slot::B));
+
+        // What is whole and of no use falls back to the older one.
+        let accept = |header: &ImageHeader, _: &[u8]| {
+            if header.sequence == 3 { Err(ImageError::Compression) } else { Ok(()) }
+        };
+        assert_eq!(choose(&flash, accept).map(|(slot, ..)| slot), Ok(Slot::A));
+        let none = choose(&flash, |_, _| Err::<(), _>(ImageError::Memory));
+        assert_eq!(none.map(|(slot, ..)| slot), Err([ImageError::Memory; 2]));
 
         // A damaged image falls back to the older one; both damaged, both reasons are named.
         slot_of(&mut flash, Slot::B)[HEADER_LENGTH] ^= 1;

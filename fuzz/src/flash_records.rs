@@ -66,6 +66,8 @@ pub fn run(data: &[u8]) {
         if let Ok((header, image)) = flash_layout::image::check(bytes, slot) {
             assert!(image.len() < slot.length as usize);
             header.name();
+            let mut target = vec![0; header.unpacked_length.min(1 << 16) as usize];
+            let _ = flash_layout::image::unpack(&header, image, &mut target);
         }
     }
     let crash = &flash.bytes[CRASH.offset as usize..(CRASH.offset + CRASH.length) as usize];

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flash_layout::area::{AREAS, Area, BOOT_BLOCK, FLASH_SIZE};
-use flash_layout::image::{HEADER_LENGTH, ImageHeader, NAME_LENGTH};
+use flash_layout::image::{self, HEADER_LENGTH, ImageHeader, NAME_LENGTH};
 use flash_layout::slot::{self, Slot};
 
 use crate::elf;
@@ -14,8 +14,10 @@ use crate::elf;
 /// The target's description, from the workspace's root; its stem is the name of the build directory.
 const TARGET: &str = "boards/ppc750-nas/powerpc750-none.json";
 const TARGET_NAME: &str = "powerpc750-none";
-/// What the firmware and the boot block may fill without the flash's padding.
+/// What the firmware, compressed, and the boot block may fill without the flash's padding.
 const BUDGET: usize = 1 << 20;
+/// The compressor's level: its best.
+const COMPRESSION: u8 = 10;
 
 /// What to build and where to.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub struct Summary {
     pub sections: Vec<(String, usize)>,
     /// Bytes of the firmware image as it lies in its slot, without header.
     pub image: usize,
+    /// Bytes of it when it is unpacked.
+    pub unpacked: usize,
     /// Bytes of memory that the image needs, zeroed data included.
     pub memory: usize,
     /// Bytes of the boot block.
@@ -88,30 +92,41 @@ pub fn build(options: &Options) -> Result<Summary, String> {
 
     // The image goes to slot A, with a higher number than whatever else is there, and slot B keeps what it has: as the
     // appliance's own update would leave the flash.
-    let sequence = match slot::choose(&flash) {
+    let sequence = match slot::choose(&flash, |_, _| Ok(())) {
         Ok((_, header, _)) => header.sequence.wrapping_add(1),
         Err(_) => 1,
     };
+    let stored = miniz_oxide::deflate::compress_to_vec(&firmware.bytes, COMPRESSION);
     let header = ImageHeader {
         load_address: firmware.address,
         entry: firmware.entry,
-        length: length(firmware.bytes.len())?,
-        checksum: crc32(&firmware.bytes),
+        length: length(stored.len())?,
+        checksum: crc32(&stored),
         sequence,
         memory_length: length(firmware.memory_length)?,
+        unpacked_length: length(firmware.bytes.len())?,
+        unpacked_checksum: crc32(&firmware.bytes),
         name: build_name(&options.workspace),
     };
     let area = Slot::A.area();
-    if firmware.bytes.len() + HEADER_LENGTH > area.length as usize {
-        return Err(format!("the image has {} bytes, more than its slot", firmware.bytes.len()));
+    if stored.len() + HEADER_LENGTH > area.length as usize {
+        return Err(format!("the image has {} bytes, more than its slot", stored.len()));
     }
-    let filled = firmware.bytes.len() + boot.bytes.len();
+    let filled = stored.len() + boot.bytes.len();
     if filled > BUDGET {
         return Err(format!("image and boot block have {filled} bytes, more than the budget of {BUDGET}"));
     }
-    place(&mut flash, area, &[&header.emit(), &firmware.bytes])?;
+    place(&mut flash, area, &[&header.emit(), &stored])?;
     place(&mut flash, BOOT_BLOCK, &[&boot.bytes])?;
-    slot::choose(&flash).map_err(|[error, _]| format!("the slot just written does not check: {error}"))?;
+    let unpack = |header: &ImageHeader, stored: &[u8]| {
+        let mut target = vec![0; header.unpacked_length as usize];
+        image::unpack(header, stored, &mut target).map(|()| target)
+    };
+    let (.., booted) = slot::choose(&flash, unpack)
+        .map_err(|[error, _]| format!("the slot just written does not check: {error}"))?;
+    if booted != firmware.bytes {
+        return Err("the slot just written is not the one that would be booted".into());
+    }
     write_whole(&options.flash, &flash)?;
 
     let used = AREAS
@@ -123,7 +138,8 @@ pub fn build(options: &Options) -> Result<Summary, String> {
         .collect();
     Ok(Summary {
         sections: elf::sections(&firmware_elf)?,
-        image: firmware.bytes.len(),
+        image: stored.len(),
+        unpacked: firmware.bytes.len(),
         memory: firmware.memory_length,
         boot_block: boot.bytes.len(),
         slot: Slot::A,
@@ -258,7 +274,12 @@ impl fmt::Display for Summary {
                 kibibytes(area.length as usize)
             )?;
         }
-        writeln!(formatter, "  image {} of its sections:", self.sequence)?;
+        writeln!(
+            formatter,
+            "  image {}, unpacked, and its sections: {}",
+            self.sequence,
+            kibibytes(self.unpacked).trim()
+        )?;
         for (name, bytes) in &self.sections {
             writeln!(formatter, "    {name:18}          {}", kibibytes(*bytes))?;
         }

@@ -28,7 +28,7 @@ pub const BOOT_STACK_TOP: u32 = 0x0004_0000;
 /// Where the firmware image is linked. The memory before it belongs to the tables above.
 pub const IMAGE: u32 = 0x0010_0000;
 /// Memory from 0 that may hold code.
-pub const EXECUTABLE: u32 = 0x0020_0000;
+pub const EXECUTABLE: u32 = 0x0040_0000;
 /// The most memory that the board uses; more is left alone.
 pub const MAXIMUM_RAM: u32 = 512 << 20;
 

@@ -5,7 +5,7 @@
 //! | DBAT0, DBAT1 | memory, 2 x 256 MiB | yes, coherent | no |
 //! | DBAT2 | PCI memory 0x80000000, 256 MiB | no, guarded | no |
 //! | DBAT3 | 0xF0000000, 256 MiB: MPC106 registers, flash | no, guarded | no |
-//! | IBAT0 | 0, 2 MiB: vectors and image | yes | yes |
+//! | IBAT0 | 0, 4 MiB: vectors and image | yes | yes |
 //! | IBAT1 | flash's last mebibyte: the boot block | yes | yes |
 //!
 //! The image then narrows execution to its own code ([`restrict_execution`]).
@@ -26,8 +26,8 @@ pub const PAGE: usize = 4096;
 
 /// Block length field: 256 MiB.
 const LENGTH_256_MIB: u32 = 0x7FF << 2;
-/// Block length field: 2 MiB.
-const LENGTH_2_MIB: u32 = 0x00F << 2;
+/// Block length field: 4 MiB.
+const LENGTH_4_MIB: u32 = 0x01F << 2;
 /// Block length field: 1 MiB.
 const LENGTH_1_MIB: u32 = 0x007 << 2;
 /// Upper BAT: valid in supervisor mode.
@@ -54,7 +54,7 @@ const L2_INVALIDATE: u32 = 0x0020_0000;
 /// L2CR: invalidate in progress.
 const L2_BUSY: u32 = 0x1;
 
-const _: () = assert!(EXECUTABLE == 2 << 20, "IBAT0 maps 2 MiB");
+const _: () = assert!(EXECUTABLE == 4 << 20, "IBAT0 maps 4 MiB");
 
 /// Sets up translation, caches and power management, and turns translation on. May be called again by the image that the
 /// boot block started: all of it is set afresh, and stays mapped meanwhile.
@@ -78,7 +78,7 @@ pub unsafe fn enable() {
         write_spr!(543, 0xF000_0000 | DEVICE | READ_WRITE);
         write_spr!(542, 0xF000_0000 | LENGTH_256_MIB | SUPERVISOR);
         write_spr!(529, COHERENT | READ_ONLY);
-        write_spr!(528, LENGTH_2_MIB | SUPERVISOR);
+        write_spr!(528, LENGTH_4_MIB | SUPERVISOR);
         write_spr!(531, 0xFFF0_0000 | READ_ONLY);
         write_spr!(530, 0xFFF0_0000 | LENGTH_1_MIB | SUPERVISOR);
         write_spr!(532, 0_u32);
@@ -105,7 +105,7 @@ pub unsafe fn enable() {
 }
 
 /// Takes execution away from everything but the vectors' 128 KiB and the code from `start` (a multiple of a mebibyte) to
-/// `end`, rounded up to 128 KiB: three blocks cover up to seven times that. The heap and the stacks hold data only from now
+/// `end` (at most three mebibytes), rounded up to what three blocks cover. The heap and the stacks hold data only from now
 /// on, and the boot block in the flash is no longer reachable but by a reset.
 ///
 /// # Safety
@@ -115,11 +115,12 @@ pub unsafe fn restrict_execution(start: u32, end: u32) {
     const UNIT: u32 = 128 << 10;
     let mut blocks = [(0, 0); 3];
     let mut address = start;
-    for block in &mut blocks {
+    for (index, block) in blocks.iter_mut().enumerate() {
         let units = end.saturating_sub(address).div_ceil(UNIT).min(8);
         if units > 0 {
-            // The largest power of two that is not more: aligned, because they come largest first.
-            let length = UNIT << units.ilog2();
+            // The largest power of two that is not more; for the last, that is not less. They are aligned, because none is
+            // larger than the one before it.
+            let length = UNIT * if index == 2 { units.next_power_of_two() } else { 1 << units.ilog2() };
             *block = (address | READ_ONLY | COHERENT, address | (length / UNIT - 1) << 2 | SUPERVISOR);
             address += length;
         }

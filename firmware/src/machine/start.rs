@@ -15,7 +15,7 @@ use super::board::NasBoard;
 use super::pci::Bus;
 use super::{ciphers, console, heap, probe, reset};
 
-// The boot block copied the image and jumps to its first byte, with interrupts off. .data came with the image; .bss is
+// The boot block unpacked the image and jumps to its first byte, with interrupts off. .data came with the image; .bss is
 // whatever the memory held. The stack is in .bss.
 global_asm!(
     r#"

@@ -1,7 +1,7 @@
 //! The boot block: what the CPU runs at reset.
 //!
 //! It sets the CPU up, finds out how much memory there is, puts the console chip at its address, checks the image slots,
-//! copies the newest whole image to memory and enters it. It runs from the flash; only its data and stack are in memory.
+//! unpacks the newest whole image to memory and enters it. It runs from the flash; only its data and stack are in memory.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 

@@ -8,6 +8,7 @@ use core::panic::PanicInfo;
 use drivers::escc::Escc;
 use drivers::mpc106::{Address, BASE_ADDRESSES, COMMAND, COMMAND_MEMORY, Mpc106};
 use flash_layout::area::FLASH_SIZE;
+use flash_layout::image::{self, ImageError, ImageHeader};
 use flash_layout::slot::{self, Slot};
 use ppc750_nas::memory_map::{
     BOOT_INFORMATION, BOOT_MAGIC, BOOT_STACK_TOP, BootInformation, FLASH, HEATHROW, IMAGE, PCI_CONFIGURATION,
@@ -125,17 +126,14 @@ extern "C" fn boot_main() -> ! {
     let _ = write!(Serial, "\r\nboot: {} MiB memory", ram_bytes >> 20);
     // SAFETY: the flash is mapped there and nobody writes to it while this runs.
     let flash = unsafe { core::slice::from_raw_parts(FLASH as *const u8, FLASH_SIZE as usize) };
-    match slot::choose(flash) {
-        Ok((slot, header, image)) => {
-            let end = header.load_address.checked_add(header.memory_length);
-            if header.load_address < IMAGE || end.is_none_or(|end| end > ram_bytes) {
-                stop(format_args!("the image in slot {slot:?} does not fit into memory"));
-            }
+    match slot::choose(flash, |header, stored| place(header, stored, ram_bytes)) {
+        Ok((slot, header, ())) => {
             let _ = write!(
                 Serial,
-                ", slot {slot:?}, image {} ({} KiB)\r\n",
+                ", slot {slot:?}, image {} ({} KiB, unpacked {} KiB)\r\n",
                 header.name(),
-                image.len().div_ceil(1024)
+                header.length.div_ceil(1024),
+                header.unpacked_length.div_ceil(1024)
             );
             let information = BootInformation {
                 magic: BOOT_MAGIC,
@@ -144,18 +142,31 @@ extern "C" fn boot_main() -> ! {
                 sequence: header.sequence,
                 checksum: header.checksum,
             };
-            // SAFETY: the destination was checked to lie in memory above everything that the boot block uses.
+            // SAFETY: the information's place is nobody else's; the image was unpacked and its checksum holds, so that what is
+            // at its entry is code.
             unsafe {
                 (BOOT_INFORMATION as *mut BootInformation).write(information);
-                let target = header.load_address as *mut u8;
-                core::ptr::copy_nonoverlapping(image.as_ptr(), target, image.len());
-                cpu::synchronize_instructions(header.load_address as usize, image.len());
+                cpu::synchronize_instructions(header.load_address as usize, header.unpacked_length as usize);
                 let entry: extern "C" fn() -> ! = core::mem::transmute(header.entry as usize);
                 entry()
             }
         }
         Err([a, b]) => stop(format_args!("no image can be booted. Slot A: {a}. Slot B: {b}.")),
     }
+}
+
+/// Unpacks an image to where it is to run.
+fn place(header: &ImageHeader, stored: &[u8], ram_bytes: u32) -> Result<(), ImageError> {
+    let end = header.load_address.checked_add(header.memory_length);
+    if header.load_address < IMAGE || end.is_none_or(|end| end > ram_bytes) {
+        return Err(ImageError::Memory);
+    }
+    // SAFETY: it lies in memory, above everything that the boot block uses; the header's parser has seen to it that the
+    // image is not longer than the memory it asks for.
+    let target = unsafe {
+        core::slice::from_raw_parts_mut(header.load_address as *mut u8, header.unpacked_length as usize)
+    };
+    image::unpack(header, stored, target)
 }
 
 /// Puts Heathrow at its address, so that the serial line works. The image does the rest of PCI.
