@@ -6,6 +6,7 @@ mod restart;
 pub(crate) mod share;
 mod show;
 mod user;
+mod volume;
 
 use alloc::format;
 use alloc::string::String;
@@ -13,13 +14,15 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use crate::shell::{Action, PasswordFor};
-use crate::system::{Outcome, System};
+use crate::system::{Disk, Outcome, System};
+use crate::table::bytes;
 use array::array;
 use disks::{check, disks, format_disk};
 use restart::{poweroff, reboot};
 use share::share;
 use show::{crash, date, log, net, status};
 use user::user;
+use volume::volume;
 
 /// What the shell does after a command.
 pub(crate) enum Next {
@@ -42,7 +45,7 @@ struct Command {
     handler: Handler,
 }
 
-const COMMANDS: [Command; 14] = [
+const COMMANDS: [Command; 15] = [
     Command {
         name: "array",
         forms: &[
@@ -129,6 +132,7 @@ const COMMANDS: [Command; 14] = [
         summary: "list, add, remove users, set passwords",
         handler: user,
     },
+    Command { name: "volume", forms: &["del VOLUME"], summary: "remove a volume", handler: volume },
 ];
 
 /// The commands' names, sorted.
@@ -158,6 +162,9 @@ pub(crate) fn carry_out(action: &Action, system: &mut dyn System, out: &mut dyn 
         }
         Action::Array(change) => return array::carry_out(*change, system, out),
         Action::Check(volume, repair) => (system.check(*volume, *repair, out), String::new()),
+        Action::RemoveVolume(volume) => {
+            (system.remove_volume(*volume), format!("Volume {volume} is gone; its disks are blank."))
+        }
         Action::RemoveUser(name) => (system.remove_user(name), format!("User {name} is gone.")),
         Action::RemoveShare(name) => {
             (system.remove_share(name), format!("Share {name} is gone; its files stay."))
@@ -195,6 +202,15 @@ pub(crate) fn report(outcome: &Outcome, done: &str, out: &mut dyn Write) -> fmt:
         Ok(()) => writeln!(out, "{done}"),
         Err(reason) => writeln!(out, "Not done: {reason}."),
     }
+}
+
+/// A disk by its channel, model and size.
+pub(crate) fn describe(disks: &[Disk], channel: usize) -> String {
+    let found = disks.iter().find(|found| found.channel == channel && found.size > 0);
+    found.map_or_else(
+        || format!("disk {channel}"),
+        |found| format!("disk {channel} ({}, {})", found.model, bytes(found.size)),
+    )
 }
 
 /// Prints the forms of a command that was not understood.

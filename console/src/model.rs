@@ -97,6 +97,15 @@ impl System for Model {
         }
     }
 
+    fn disks_of_volume(&self, volume: usize) -> Vec<usize> {
+        if volume == 0 { vec![0, 1] } else { vec![] }
+    }
+
+    fn remove_volume(&mut self, volume: usize) -> Outcome {
+        self.done.push(format!("remove volume {volume}"));
+        Ok(())
+    }
+
     fn format(&mut self, disk: usize, format: DiskFormat) -> Outcome {
         self.done.push(format!("format {disk} {:?}", format.file_system));
         Ok(())

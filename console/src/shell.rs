@@ -39,6 +39,8 @@ pub(crate) enum Action {
     Array(crate::ArrayChange),
     /// Check a volume, or repair it.
     Check(usize, bool),
+    /// Remove a volume.
+    RemoveVolume(usize),
     /// Remove an account.
     RemoveUser(String),
     /// Remove a share.
@@ -212,6 +214,9 @@ mod tests {
         assert!(out.contains("nothing is wrong"), "{out}");
         let (_, system) = session("user del ada\ryes\rshare del data\ryes\r");
         assert_eq!(system.done, ["remove user ada", "remove share data"]);
+        let (out, system) = session("volume del 0\rno\rvolume del 0\ryes\r");
+        assert_eq!(system.done, ["remove volume 0"]);
+        assert!(out.contains("Volume 0 is gone"), "{out}");
     }
 
     #[test]

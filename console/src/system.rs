@@ -30,6 +30,12 @@ pub trait System {
     /// Calls `visit` with each line of the log, oldest first.
     fn log(&self, visit: &mut dyn FnMut(&str));
 
+    /// The channels of the disks that a volume is on, whether it is in use or not; none if there is no such volume.
+    fn disks_of_volume(&self, volume: usize) -> Vec<usize>;
+
+    /// Removes a volume with its shares: its disks are blank then.
+    fn remove_volume(&mut self, volume: usize) -> Outcome;
+
     /// Lays a new file system over the disk on channel `disk`: all that is on it is lost.
     fn format(&mut self, disk: usize, format: DiskFormat) -> Outcome;
 

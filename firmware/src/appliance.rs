@@ -287,7 +287,7 @@ impl<B: Board> Appliance<B> {
 
     /// Changes the volumes while clients are served: a volume's shares go and come with it.
     pub(crate) fn change_volumes<T>(&self, change: impl FnOnce(&Volumes, &Surroundings<'_>) -> T) -> T {
-        let withdraw = |volume| self.withdraw(volume);
+        let withdraw = |volume| self.withdraw_shares(volume);
         let publish = |volume| {
             for share in &self.configuration().shares {
                 if usize::from(share.volume) == volume {
@@ -301,7 +301,7 @@ impl<B: Board> Appliance<B> {
     }
 
     /// Takes the shares of a volume away from the engine.
-    fn withdraw(&self, volume: usize) {
+    pub(crate) fn withdraw_shares(&self, volume: usize) {
         for share in &self.configuration().shares {
             if usize::from(share.volume) == volume {
                 self.server.remove_share(&share.name);

@@ -73,8 +73,13 @@ impl Volumes {
 
     /// The place in the array of the disk on a channel, failed or not.
     fn place_of(&self, channel: usize) -> Option<usize> {
+        self.array_places()?.iter().position(|&place| place == Some(channel))
+    }
+
+    /// The channels of the array's disks, by their places in it.
+    pub(crate) fn array_places(&self) -> Option<[Option<usize>; 2]> {
         match &*self.array.borrow() {
-            Array::Running { places, .. } => places.iter().position(|&place| place == Some(channel)),
+            Array::Running { places, .. } => Some(*places),
             _ => None,
         }
     }
@@ -247,10 +252,7 @@ impl Volumes {
             chances.due = None;
             return self.chances.set(chances);
         };
-        let places = match &*self.array.borrow() {
-            Array::Running { places, .. } => *places,
-            _ => return,
-        };
+        let Some(places) = self.array_places() else { return };
         let channel = places.get(index).copied().flatten().filter(|&channel| !gone(channel));
         let Some((channel, disk)) = channel.and_then(|channel| Some((channel, self.device(channel)?))) else {
             return;
@@ -275,7 +277,7 @@ impl Volumes {
     }
 
     /// Lets go of everything and looks at all disks again.
-    fn begin_anew(&self, surroundings: &Surroundings<'_>) {
+    pub(crate) fn begin_anew(&self, surroundings: &Surroundings<'_>) {
         self.let_go(surroundings);
         self.start_array(false, surroundings);
         for (channel, _) in self.devices() {
@@ -285,7 +287,7 @@ impl Volumes {
         }
     }
 
-    fn let_go(&self, surroundings: &Surroundings<'_>) {
+    pub(crate) fn let_go(&self, surroundings: &Surroundings<'_>) {
         let count = self.devices().iter().map(|(channel, _)| channel + 1).max().unwrap_or(0);
         (0..count.max(2)).for_each(|number| self.unmount(number, surroundings));
         self.rest_array();

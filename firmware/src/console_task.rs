@@ -206,6 +206,29 @@ impl<B: Board> System for Commands<B> {
         log_ring::read_since(0, visit);
     }
 
+    fn disks_of_volume(&self, volume: usize) -> Vec<usize> {
+        self.0.volumes.disks_of(volume)
+    }
+
+    fn remove_volume(&mut self, volume: usize) -> Outcome {
+        if self.0.volumes.disks_of(volume).is_empty() {
+            return Err(String::from("there is no such volume"));
+        }
+        // The shares first: a volume without shares is no harm, a share without its volume would show the next one.
+        self.0.withdraw_shares(volume);
+        let kept = self.change(|configuration| {
+            configuration.shares.retain(|share| usize::from(share.volume) != volume);
+            Ok(())
+        });
+        self.0.change_volumes(|volumes, surroundings| match kept {
+            Ok(()) => volumes.remove(volume, surroundings),
+            Err(why) => {
+                (surroundings.publish)(volume);
+                Err(why)
+            }
+        })
+    }
+
     fn format(&mut self, disk: usize, format: console::DiskFormat) -> Outcome {
         self.0.change_volumes(|volumes, surroundings| volumes.format(disk, format.file_system, surroundings))
     }

@@ -295,6 +295,46 @@ impl Volumes {
         checked
     }
 
+    /// The channels of the disks that a volume is on, in use or not; those of the array's disks that are there.
+    pub fn disks_of(&self, number: usize) -> Vec<usize> {
+        if number == 0
+            && let Some(places) = self.array_places()
+        {
+            return places.into_iter().flatten().filter(|&channel| self.device(channel).is_some()).collect();
+        }
+        self.place_of_volume(number).and_then(|(_, _, channel)| channel).into_iter().collect()
+    }
+
+    /// Takes a volume out of use for ever: its disks are blank then. Of an array it goes from one disk after the other, and is
+    /// whole as long as one is left.
+    pub fn remove(&self, number: usize, surroundings: &Surroundings<'_>) -> Result<(), String> {
+        let _changing = self.changing.lock();
+        let channels = self.disks_of(number);
+        if channels.is_empty() {
+            return Err(String::from("there is no such volume"));
+        }
+        log::warn!("volume {number}: removed");
+        let array = number == 0 && self.mirror().is_some();
+        if array {
+            self.let_go(surroundings);
+        } else {
+            self.unmount(number, surroundings);
+        }
+        let mut outcome = Ok(());
+        for &channel in &channels {
+            let Some(disk) = self.device(channel) else { continue };
+            if let Err(why) = storage::format::blank(&*disk) {
+                outcome = Err(format!("disk {channel} keeps what it holds: {why}"));
+            }
+        }
+        if array {
+            self.begin_anew(surroundings);
+        } else {
+            channels.into_iter().for_each(|channel| self.take_single(channel, false, surroundings));
+        }
+        outcome
+    }
+
     /// Where a volume is, or would be: its partition, its journal, and the channel of a disk of its own.
     #[allow(clippy::type_complexity)]
     fn place_of_volume(

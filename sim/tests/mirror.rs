@@ -325,3 +325,51 @@ fn both_disks_gone_and_back_is_only_a_pause() {
     });
     assert_equal(&simulation.disks);
 }
+
+#[test]
+fn a_volume_is_removed_with_its_shares_and_the_disks_serve_again() {
+    let options = small(Options::mirror(27));
+    let first = machine(options);
+    let disks = first.disks.clone();
+    alone(first, move |client| {
+        put(client, "lost", 1);
+        let asked = console(first, "volume del 0");
+        assert_eq!(asked.matches("Everything on disk").count(), 2, "{asked}");
+        assert!(asked.contains("shares go with it: data."), "{asked}");
+        assert!(console(first, "no").contains("Nothing done"));
+        assert_eq!(get(client, SHARES[0], "lost"), Some(1));
+        let done = confirmed(first, "volume del 0");
+        assert!(done.contains("Volume 0 is gone"), "{done}");
+        assert!(client.mount(SHARES[0]).is_err());
+        assert!(console(first, "array").contains("There is no array"));
+        let listed = console(first, "share list");
+        assert!(!listed.contains("data ") && listed.contains(SHARES[1]), "{listed}");
+        let shown = console(first, "volume del 0");
+        assert!(shown.contains("There is no volume 0"), "{shown}");
+        for disk in &first.disks {
+            let end = disk.bytes() as usize - (1 << 20);
+            assert!(
+                disk.peek(0, 1 << 20).iter().chain(&disk.peek(end as u64, 1 << 20)).all(|&byte| byte == 0)
+            );
+        }
+        // One serves alone, and is given away again.
+        assert!(confirmed(first, "format 1").contains("is formatted"));
+        assert!(client.mount(SHARES[1]).is_ok());
+        assert!(confirmed(first, "volume del 1").contains("Volume 1 is gone"));
+        assert!(client.mount(SHARES[1]).is_err());
+    });
+    // A start finds nothing to take into use by itself.
+    let second = next(options, first, [disks[0].clone(), disks[1].clone()]);
+    alone(second, move |client| {
+        assert!(console(second, "array").contains("There is no array"));
+        let listed = console(second, "disks");
+        assert_eq!(listed.matches("no volume").count(), 2, "{listed}");
+        assert!(console(second, "share list").lines().count() < 5);
+        assert!(confirmed(second, "array create").contains("is there"));
+        console(second, "share add data 0");
+        assert_eq!(get(client, SHARES[0], "lost"), None);
+        put(client, "new", 2);
+        wait_for(second, "array: good");
+    });
+    assert_equal(&disks);
+}

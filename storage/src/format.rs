@@ -84,6 +84,27 @@ pub(crate) fn divide_by(
     Ok(())
 }
 
+/// Makes a disk blank: nobody finds a volume, a table or an array's records on it any more. Everything on it is lost. Until a
+/// disk is no member of its array any more, its volume is whole.
+pub fn blank(device: &dyn BlockDevice) -> Result<(), DeviceError> {
+    const PIECE: u64 = 1 << 20;
+    let size = u64::from(device.block_size());
+    let layout = Layout::read(device)?;
+    if let Some(private) = layout.private() {
+        write_zeros(device, private.first * size, (PIECE + 65536).min(private.blocks * size))?;
+        device.flush()?;
+    }
+    // Boot sectors and their copies, so that no table that is made later brings a volume back.
+    for part in &layout.partitions {
+        write_zeros(device, part.first * size, PIECE.min(part.blocks * size))?;
+    }
+    let bytes = device.blocks() * size;
+    let piece = PIECE.min(bytes);
+    write_zeros(device, 0, piece)?;
+    write_zeros(device, bytes - piece, piece)?;
+    device.flush()
+}
+
 /// Formats the data partition of a divided disk or array.
 pub fn data_partition(device: &Arc<dyn BlockDevice>, options: &Options) -> Result<Layout, FormatError> {
     let plain = Layout::read(&**device)?;

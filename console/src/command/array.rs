@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use core::fmt::{self, Write};
 
-use crate::command::{Next, report, usage};
+use crate::command::{Next, describe, report, usage};
 use crate::shell::Action;
 use crate::system::{ArrayChange, FileSystem, System};
 use crate::table::{Align, Table, bytes, percent};
@@ -43,16 +43,11 @@ pub(crate) fn array(
 
 /// Says what is lost, if anything is.
 fn asks_first(change: ArrayChange, system: &mut dyn System, out: &mut dyn Write) -> Result<bool, fmt::Error> {
-    let describe = |disk: usize| {
-        let found = system.disks().into_iter().find(|found| found.channel == disk && found.size > 0);
-        found.map_or_else(
-            || format!("disk {disk}"),
-            |found| format!("disk {disk} ({}, {})", found.model, bytes(found.size)),
-        )
-    };
+    let disks = system.disks();
+    let describe = |disk: usize| describe(&disks, disk);
     match change {
         ArrayChange::Create(_) => {
-            for disk in system.disks().iter().filter(|disk| disk.size > 0) {
+            for disk in disks.iter().filter(|disk| disk.size > 0) {
                 writeln!(out, "Everything on {} will be lost.", describe(disk.channel))?;
             }
         }

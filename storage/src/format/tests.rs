@@ -83,3 +83,37 @@ fn impossible_wishes() {
     wish.label = std::vec![65; 12];
     assert_eq!(volume(&disk, 0, &wish), Err(FormatError::Options));
 }
+
+#[test]
+fn a_disk_that_was_made_blank_shows_nothing_of_what_it_held() {
+    let ram = Arc::new(RamDisk::new(64 * 2048, 512));
+    let device: Arc<dyn BlockDevice> = ram.clone();
+    let finds = |ram: &RamDisk| check(ram, "blkid", &["-p"]).map(|found| found.is_ok());
+    for kind in [Kind::Exfat, Kind::Fat32] {
+        // Divided, and without a table.
+        for divided in [true, false] {
+            let layout = if divided {
+                disk(&device, &options(kind)).unwrap()
+            } else {
+                volume(&*device, 0, &options(kind)).unwrap();
+                Layout::read(&*device).unwrap()
+            };
+            let data = layout.data().unwrap();
+            assert!(!layout.blank && finds(&ram) != Some(false));
+            blank(&*device).unwrap();
+            assert!(Layout::read(&*device).unwrap().blank);
+            assert_ne!(finds(&ram), Some(true));
+            // The same division again does not bring the volume back.
+            let plan = partition::plan(device.blocks(), 512).unwrap();
+            partition::write_gpt(&*device, &plan, [3; 16]).unwrap();
+            let again = Layout::read(&*device).unwrap();
+            assert_eq!((again.data(), again.partitions.len()), (None, 2));
+            assert!(!divided || again.partitions[1].first == data.first);
+            assert_eq!(crate::mirror::examine(&*device), Ok(None));
+        }
+    }
+    let tiny = RamDisk::new(100, 512);
+    tiny.poke(0, &[7; 51_200]);
+    blank(&tiny).unwrap();
+    assert!(tiny.image().iter().all(|&byte| byte == 0));
+}
