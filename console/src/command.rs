@@ -132,7 +132,12 @@ const COMMANDS: [Command; 15] = [
         summary: "list, add, remove users, set passwords",
         handler: user,
     },
-    Command { name: "volume", forms: &["del VOLUME"], summary: "remove a volume", handler: volume },
+    Command {
+        name: "volume",
+        forms: &["grow VOLUME", "del VOLUME"],
+        summary: "let a volume grow onto larger disks; remove one",
+        handler: volume,
+    },
 ];
 
 /// The commands' names, sorted.
@@ -162,6 +167,7 @@ pub(crate) fn carry_out(action: &Action, system: &mut dyn System, out: &mut dyn 
         }
         Action::Array(change) => return array::carry_out(*change, system, out),
         Action::Check(volume, repair) => (system.check(*volume, *repair, out), String::new()),
+        Action::GrowVolume(number) => return volume::grow(*number, system, out),
         Action::RemoveVolume(volume) => {
             (system.remove_volume(*volume), format!("Volume {volume} is gone; its disks are blank."))
         }

@@ -23,5 +23,6 @@ pub use editor::{Editor, Event};
 pub use shell::Shell;
 pub use system::{
     Access, Array, ArrayChange, ArrayMember, Cache, Connection, Crash, Disk, DiskFormat, DiskSpeed,
-    FileSystem, Memory, Outcome, Port, Restart, Share, Sizes, Status, System, Thread, User, VolumeUse,
+    FileSystem, Growth, Memory, Outcome, Port, Restart, Share, Sizes, Status, System, Thread, User,
+    VolumeUse,
 };

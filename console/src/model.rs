@@ -98,7 +98,16 @@ impl System for Model {
     }
 
     fn disks_of_volume(&self, volume: usize) -> Vec<usize> {
-        if volume == 0 { vec![0, 1] } else { vec![] }
+        match volume {
+            0 => vec![0, 1],
+            1 => vec![1],
+            _ => vec![],
+        }
+    }
+
+    fn grow_volume(&mut self, volume: usize) -> Outcome<Growth> {
+        self.done.push(format!("grow volume {volume}"));
+        Ok(Growth { before: 4 << 30, after: 9 << 30, limited: volume == 1 })
     }
 
     fn remove_volume(&mut self, volume: usize) -> Outcome {

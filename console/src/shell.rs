@@ -39,6 +39,8 @@ pub(crate) enum Action {
     Array(crate::ArrayChange),
     /// Check a volume, or repair it.
     Check(usize, bool),
+    /// Let a volume grow.
+    GrowVolume(usize),
     /// Remove a volume.
     RemoveVolume(usize),
     /// Remove an account.

@@ -36,6 +36,9 @@ pub trait System {
     /// Removes a volume with its shares: its disks are blank then.
     fn remove_volume(&mut self, volume: usize) -> Outcome;
 
+    /// Lets a volume take all the room of its disks. No share shows it meanwhile.
+    fn grow_volume(&mut self, volume: usize) -> Outcome<Growth>;
+
     /// Lays a new file system over the disk on channel `disk`: all that is on it is lost.
     fn format(&mut self, disk: usize, format: DiskFormat) -> Outcome;
 
@@ -243,6 +246,17 @@ pub struct VolumeUse {
     pub total: u64,
     /// Bytes free.
     pub free: u64,
+}
+
+/// How a volume has grown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Growth {
+    /// Bytes in all before.
+    pub before: u64,
+    /// And now.
+    pub after: u64,
+    /// There is more room, but the file system cannot use it.
+    pub limited: bool,
 }
 
 /// Two disks that hold the same.

@@ -556,7 +556,8 @@ impl Volumes {
             resync: resyncing.then(|| (u64::from(total.saturating_sub(lacking)), u64::from(total))),
             unreadable: status.unreadable,
             scrub: status.scrub,
-            differences: (status.scrub.is_some() || status.scrubbed).then_some(status.differences),
+            differences: (status.scrub.is_some() && !status.settles || status.scrubbed)
+                .then_some(status.differences),
             active: status.dirty_regions,
         })
     }

@@ -210,6 +210,12 @@ impl<B: Board> System for Commands<B> {
         self.0.volumes.disks_of(volume)
     }
 
+    fn grow_volume(&mut self, volume: usize) -> Outcome<console::Growth> {
+        let grown = self.0.change_volumes(|volumes, surroundings| volumes.grow(volume, surroundings))?;
+        let storage::volume::Grown { before, after, limited } = grown;
+        Ok(console::Growth { before, after, limited })
+    }
+
     fn remove_volume(&mut self, volume: usize) -> Outcome {
         if self.0.volumes.disks_of(volume).is_empty() {
             return Err(String::from("there is no such volume"));

@@ -14,7 +14,9 @@ use console::FileSystem;
 use flash_layout::configuration::BlankDisks;
 use storage::cache::PAGE_SIZE;
 use storage::format::{FormatError, Kind, Options};
+use storage::mirror::Member;
 use storage::partition::{Layout, Partition, Role};
+use storage::volume::{GrowError, Grown};
 use storage::{BlockDevice, Cache, Volume};
 
 use crate::array::{Array, Chances};
@@ -333,6 +335,87 @@ impl Volumes {
             channels.into_iter().for_each(|channel| self.take_single(channel, false, surroundings));
         }
         outcome
+    }
+
+    /// Lets a volume take all the room of its disk, or of the smaller disk of the array. No share shows it meanwhile. After a
+    /// power cut at any moment it has the old size or the new one.
+    pub fn grow(&self, number: usize, surroundings: &Surroundings<'_>) -> Result<Grown, String> {
+        let _changing = self.changing.lock();
+        let volume =
+            self.with_slot(number, |slot| slot.mounted.as_ref().map(|mounted| mounted.volume.clone()));
+        let volume = volume.flatten().ok_or("the volume is not in use")?;
+        if volume.information().file_system != "exFAT" {
+            return Err(GrowError::NotExfat.to_string());
+        }
+        let status = volume.status();
+        drop(volume);
+        if status.read_only || status.damaged || status.found_dirty {
+            return Err(format!("`check {number} repair` comes first"));
+        }
+        let single = self.place_of_volume(number).and_then(|(_, _, channel)| channel);
+        let enlarged = match single {
+            Some(channel) => self.enlarge_single(number, channel, surroundings),
+            None => self.enlarge_array(surroundings),
+        };
+        let outcome = enlarged.and_then(|()| {
+            let (part, journal) = self.rest_volume(number, surroundings)?;
+            log::info!("volume {number}: grows");
+            storage::volume::grow(&*part, journal).map_err(|why| why.to_string())
+        });
+        let mounted = match (single, self.place_of_volume(number)) {
+            (_, Some((part, journal, _))) if self.share_volume(number).is_none() => {
+                self.mount(number, part, journal, surroundings)
+            }
+            _ => Ok(()),
+        };
+        if let Some(channel) = single {
+            self.set_state(channel, if mounted.is_ok() { "online" } else { "not mountable" });
+        }
+        outcome.and_then(|grown| mounted.map(|()| grown))
+    }
+
+    /// Takes a volume out of use, with nothing left in its journal; gives its place and the journal's.
+    #[allow(clippy::type_complexity)]
+    fn rest_volume(
+        &self,
+        number: usize,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<(Arc<dyn BlockDevice>, Arc<dyn BlockDevice>), String> {
+        let (part, journal, _) = self.place_of_volume(number).ok_or("there is no such volume")?;
+        let journal = journal.ok_or("only volumes that the appliance has formatted grow")?;
+        self.unmount(number, surroundings);
+        let settled = storage::volume::settle_journal(journal.clone(), &*part, false);
+        settled.map_err(|why| format!("its journal: {why}"))?;
+        Ok((part, journal))
+    }
+
+    fn enlarge_single(
+        &self,
+        number: usize,
+        channel: usize,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<(), String> {
+        self.rest_volume(number, surroundings)?;
+        let disk = self.device(channel).ok_or("there is no disk")?;
+        if storage::partition::enlarge(&*disk).map_err(|why| why.to_string())? {
+            log::info!("channel {channel}: the data partition reaches to the disk's end");
+        }
+        Ok(())
+    }
+
+    fn enlarge_array(&self, surroundings: &Surroundings<'_>) -> Result<(), String> {
+        let mirror = self.mirror().ok_or("there is no array")?;
+        if mirror.status().members != [Member::Good; 2] {
+            return Err(String::from("both disks of the array have to be good"));
+        }
+        self.rest_volume(0, surroundings)?;
+        self.rest_array();
+        let enlarged = mirror.enlarge();
+        if enlarged != Ok(false) {
+            // What it knows of its disks is over.
+            self.begin_anew(surroundings);
+        }
+        enlarged.map(|_| ()).map_err(|why| why.to_string())
     }
 
     /// Where a volume is, or would be: its partition, its journal, and the channel of a disk of its own.

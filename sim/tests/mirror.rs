@@ -373,3 +373,101 @@ fn a_volume_is_removed_with_its_shares_and_the_disks_serve_again() {
     });
     assert_equal(&disks);
 }
+
+/// Bytes free on the disk's volume, as `disks` shows them for the first, in MiB.
+fn free(simulation: &'static Simulation) -> f64 {
+    let shown = console(simulation, "disks");
+    let line = shown.lines().find(|line| line.contains("exFAT")).unwrap_or_else(|| panic!("{shown}"));
+    let mut words = line.split_whitespace().rev();
+    assert_eq!(words.next(), Some("MiB"), "{line}");
+    words.next().and_then(|number| number.parse().ok()).unwrap()
+}
+
+/// A disk that is larger than those of `options`, with different garbage on it each, but blank where that is looked for.
+fn larger(options: Options, seed: u64, more: u64) -> RamDisk {
+    let blocks = options.disk_blocks * 2 + more;
+    let disk = RamDisk::new(blocks, DiskFaults::default(), Random::new(seed));
+    (4096..blocks - 4096).step_by(500).for_each(|block| disk.poke_block(block, seed as u8));
+    disk
+}
+
+#[test]
+fn both_disks_of_a_mirror_are_replaced_by_larger_ones_and_the_volume_grows() {
+    let options = small(Options::mirror(28));
+    let first = machine(options);
+    let one = first.disks[0].clone();
+    alone(first, move |client| {
+        put(client, "kept", 1);
+        assert!(confirmed(first, "volume grow 0").contains("all the room there is"));
+        assert_eq!(get(client, SHARES[0], "kept"), Some(1));
+    });
+    let [new_one, new_two] = [larger(options, 3, 0), larger(options, 4, 5000)];
+    let second = next(options, first, [one.clone(), new_two.clone()]);
+    alone(second, move |client| {
+        wait_for(second, "array: good");
+        assert!(confirmed(second, "volume grow 0").contains("all the room there is"));
+        put(client, "later", 2);
+    });
+    let third = next(options, second, [new_one.clone(), new_two.clone()]);
+    let pair = [new_one.clone(), new_two.clone()];
+    alone(third, move |client| {
+        wait_for(third, "array: good");
+        let before = free(third);
+        let done = confirmed(third, "volume grow 0");
+        assert!(done.contains("has grown from"), "{done}");
+        let after = free(third);
+        assert!(after > before + 28.0, "{before} {after}");
+        assert_eq!((get(client, SHARES[0], "kept"), get(client, SHARES[0], "later")), (Some(1), Some(2)));
+        put(client, "in new room", 3);
+        // What was different in the new room is equal after a while, without being called damage.
+        for _ in 0..600 {
+            let shown = console(third, "array");
+            assert!(shown.contains("array: good") && !shown.contains("differed"), "{shown}");
+            if !shown.contains("scrub:") {
+                break;
+            }
+        }
+        let shown = confirmed(third, "check 0");
+        assert!(shown.contains("Nothing is wrong"), "{shown}");
+        assert!(confirmed(third, "volume grow 0").contains("all the room there is"));
+        console(third, "array scrub");
+        wait_for(third, "0 blocks differed");
+    });
+    assert_equal(&pair);
+    // A disk from before is left out.
+    let fourth = next(options, third, [one, new_two]);
+    alone(fourth, move |client| {
+        assert_eq!(get(client, SHARES[0], "in new room"), Some(3));
+        assert!(confirmed(fourth, "volume grow 0").contains("have to be good"));
+    });
+}
+
+#[test]
+fn a_single_volume_that_was_cloned_to_a_larger_disk_grows() {
+    let options = small(Options::new(29));
+    let first = machine(options);
+    alone(first, move |client| put(client, "kept", 1));
+    let clones = [0, 1].map(|number| {
+        let disk = larger(options, 5 + number, 0);
+        let old = &first.disks[number as usize];
+        let contents = storage::test_devices::RamDisk::new(options.disk_blocks * 2, 512);
+        contents.poke(0, &old.peek(0, old.bytes() as usize));
+        let rest = disk.peek(old.bytes(), (disk.bytes() - old.bytes()) as usize);
+        contents.poke(old.bytes(), &rest);
+        RamDisk::with_contents(contents, DiskFaults::default(), Random::new(number))
+    });
+    let second = next(options, first, clones);
+    alone(second, move |client| {
+        console(second, "array");
+        let before = free(second);
+        let done = confirmed(second, "volume grow 0");
+        assert!(done.contains("has grown from"), "{done}");
+        assert!(free(second) > before + 28.0);
+        assert_eq!(get(client, SHARES[0], "kept"), Some(1));
+        assert!(confirmed(second, "check 0").contains("Nothing is wrong"));
+        assert!(confirmed(second, "format 1 fat32").contains("is formatted"));
+        let refused = confirmed(second, "volume grow 1");
+        assert!(refused.contains("only exFAT volumes grow"), "{refused}");
+        assert!(client.mount(SHARES[1]).is_ok());
+    });
+}

@@ -22,6 +22,11 @@ pub enum Kind {
     Fat16,
 }
 
+/// A new exFAT volume's FAT has entries for so many times its clusters, so that it can grow.
+const GROWTH: u64 = 8;
+/// Unless that takes more than this fraction of the volume.
+const LEAST_SHARE_OF_SPARE: u64 = 256;
+
 /// What a new volume shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -175,10 +180,11 @@ fn exfat(device: &dyn BlockDevice, hidden: u64, options: &Options) -> Result<(),
     if bytes < 4 * align {
         return Err(FormatError::Size);
     }
-    // The FAT has an entry for each cluster there could be, then the heap starts aligned.
+    // The FAT has an entry for each cluster there could be, and more for a volume that grows; then the heap starts aligned.
     let most = (bytes - fat_at) / cluster;
-    let fat_bytes = ((most + 2) * 4).next_multiple_of(sector);
-    let heap = (fat_at + fat_bytes).next_multiple_of(align);
+    let spare = (most * (GROWTH - 1) * 4).min(bytes / LEAST_SHARE_OF_SPARE);
+    let heap = (fat_at + (most + 2) * 4 + spare).next_multiple_of(align);
+    let fat_bytes = heap - fat_at;
     let clusters = bytes.checked_sub(heap).ok_or(FormatError::Size)? / cluster;
     if !(16..=0xFFFF_FFF5).contains(&clusters) {
         return Err(FormatError::Size);
@@ -199,7 +205,8 @@ fn exfat(device: &dyn BlockDevice, hidden: u64, options: &Options) -> Result<(),
         entries.extend((first + 1..first + count).map(|next| next as u32));
         entries.push(0xFFFF_FFFF);
     }
-    write_zeros(device, fat_at, fat_bytes)?;
+    // Of clusters that are not there yet, what grows the volume writes them.
+    write_zeros(device, fat_at, ((clusters + 2) * 4).next_multiple_of(sector))?;
     let stored: Vec<u8> = entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
     write_padded(device, fat_at, &stored, sector)?;
 

@@ -104,11 +104,13 @@ impl Journal {
         }
         let mut journal = Self { device, owner, block, epoch: 0, sequence: 0, position: LOG_START, end };
         let mut replay = Replay::default();
-        if let Some((epoch, in_use)) = journal.read_headers()? {
+        let (greatest, own) = journal.read_headers()?;
+        if let Some((epoch, in_use)) = own {
             journal.epoch = epoch;
             replay.trusted = in_use;
             journal.replay(volume, &mut replay)?;
         }
+        journal.epoch = greatest;
         journal.reset(true)?;
         Ok((journal, replay))
     }
@@ -118,7 +120,7 @@ impl Journal {
         let block = u64::from(device.block_size());
         let end = (device.blocks() * block).min(LOG_START + MAXIMUM_LOG);
         let mut journal = Self { device, owner, block, epoch: 0, sequence: 0, position: LOG_START, end };
-        journal.epoch = journal.read_headers()?.map_or(0, |header| header.0);
+        journal.epoch = journal.read_headers()?.0;
         journal.reset(false)
     }
 
@@ -203,20 +205,25 @@ impl Journal {
         self.head_bytes(images) + ((images * IMAGE) as u64).next_multiple_of(self.block)
     }
 
-    /// Of the newer header that is whole and this volume's: its epoch, and whether the volume was in use.
-    fn read_headers(&self) -> Result<Option<(u64, bool)>, DeviceError> {
-        let mut newest = None;
+    /// The greatest epoch that was ever begun here: no group that another volume has left counts in one that comes after it.
+    /// Of the newer header that is this volume's: its epoch, and whether the volume was in use.
+    #[allow(clippy::type_complexity)]
+    fn read_headers(&self) -> Result<(u64, Option<(u64, bool)>), DeviceError> {
+        let (mut greatest, mut newest) = (0, None);
         for place in HEADERS {
             let mut header = vec![0; self.block as usize];
             self.device.read(place / self.block, &mut [&mut header])?;
             let sum = crate::volume::bytes::crc32(header.get(..36).unwrap_or(&[]));
             let whole = header.starts_with(MAGIC_HEADER) && get32(&header, 36) == sum;
             let owner = Owner { serial: get32(&header, 12), bytes: get64(&header, 16) };
-            if whole && get32(&header, 8) == VERSION && owner == self.owner {
-                newest = newest.max(Some((get64(&header, 24), get32(&header, 32) != 0)));
+            if whole && get32(&header, 8) == VERSION {
+                greatest = greatest.max(get64(&header, 24));
+                if owner == self.owner {
+                    newest = newest.max(Some((get64(&header, 24), get32(&header, 32) != 0)));
+                }
             }
         }
-        Ok(newest)
+        Ok((greatest, newest))
     }
 
     /// Reads the next group, if there is a whole one.
@@ -345,5 +352,19 @@ mod tests {
         // Another volume's journal is not even looked at.
         let other = Owner { serial: 8, ..OWNER };
         assert!(Journal::open(log, &*volume, other).is_ok_and(|opened| !opened.1.trusted));
+    }
+
+    #[test]
+    fn what_another_volume_has_left_in_the_log_never_counts() {
+        let (log, volume) = disks(512);
+        let zero = crc32fast::hash(&[0; 512]);
+        let (mut journal, _) = Journal::open(log.clone(), &*volume, OWNER).unwrap();
+        journal.append(&[Logged { sector: 5, before: zero }], &[1; 512]).unwrap();
+        // The place of the volume belongs to another from now on, and is found after each of its first power cuts.
+        for _ in 0..4 {
+            let (_, replay) =
+                Journal::open(log.clone(), &*volume, Owner { bytes: 2 << 20, ..OWNER }).unwrap();
+            assert_eq!(replay.groups, 0);
+        }
     }
 }

@@ -20,6 +20,7 @@
 mod assemble;
 mod bitmap;
 mod copy;
+mod enlarge;
 mod records;
 mod superblock;
 mod transfer;
@@ -110,6 +111,8 @@ pub struct Status {
     pub differences: u32,
     /// A scrub has gone through to its end since the start.
     pub scrubbed: bool,
+    /// What runs as a scrub makes the room equal into which the array has grown.
+    pub settles: bool,
     /// Counts the changes of state.
     pub generation: u64,
 }
@@ -169,6 +172,12 @@ struct State<R: RawMutex> {
     resync: Resync,
     /// Where the scrub is, in bytes from the start of what is mirrored.
     scrub: Option<u64>,
+    /// It began at the start; else it makes new room equal, where differences mean nothing.
+    scrubs_all: bool,
+    /// The superblock's [`fresh`](Superblock::fresh).
+    fresh: u32,
+    /// It is about to let go of its disks: nothing begins in the background.
+    closing: bool,
     differences: u32,
     scrubbed: bool,
 }
@@ -267,6 +276,12 @@ impl Place {
         Ok(place)
     }
 
+    /// Whether another place differs from this one in nothing but the data partition's end.
+    fn starts_like(&self, other: &Self) -> bool {
+        let start = |place: &Self| (place.block_size, place.private, place.data.0);
+        start(self) == start(other)
+    }
+
     fn bytes(&self, blocks: u64) -> u64 {
         blocks.saturating_mul(u64::from(self.block_size))
     }
@@ -331,6 +346,7 @@ impl<R: RawMutex> Mirror<R> {
             scrub: state.scrub.map(|done| (done, span)),
             differences: state.differences,
             scrubbed: state.scrubbed,
+            settles: state.scrub.is_some() && !state.scrubs_all,
             generation: state.generation,
         }
     }

@@ -4,8 +4,13 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::device::{read_bytes, write_bytes};
+use crate::device::read_bytes;
 use crate::{BlockDevice, DeviceError, Slice};
+
+mod table;
+
+pub use table::enlarge;
+pub(crate) use table::{mend, move_end, write_gpt};
 
 /// How a disk is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,20 +281,31 @@ fn read_gpt(device: &dyn BlockDevice) -> Result<Option<Vec<Partition>>, DeviceEr
     Ok(None)
 }
 
-fn read_gpt_at(device: &dyn BlockDevice, place: u64) -> Result<Option<Vec<Partition>>, DeviceError> {
+/// A table as it is on the disk: the block of its header, the entries, and the bytes of each.
+struct RawTable {
+    header: Vec<u8>,
+    entries: Vec<u8>,
+    entry_size: usize,
+}
+
+/// The table whose header is at block `place`, if it is whole.
+fn read_raw_gpt(device: &dyn BlockDevice, place: u64) -> Result<Option<RawTable>, DeviceError> {
     let block_size = device.block_size();
-    let mut block = vec![0; block_size as usize];
-    device.read(place, &mut [&mut block])?;
-    let Some((entries_at, count, size, crc)) = check_gpt_header(&block, place) else { return Ok(None) };
+    let mut header = vec![0; block_size as usize];
+    device.read(place, &mut [&mut header])?;
+    let Some((entries_at, count, size, crc)) = check_gpt_header(&header, place) else { return Ok(None) };
     let bytes = u64::from(count) * u64::from(size);
-    let mut array = vec![0; bytes.next_multiple_of(u64::from(block_size)) as usize];
-    device.read(entries_at, &mut [&mut array])?;
-    let Some(entries) = array.get(..bytes as usize) else { return Ok(None) };
-    if crate::volume::bytes::crc32(entries) != crc {
-        return Ok(None);
-    }
+    let mut entries = vec![0; bytes.next_multiple_of(u64::from(block_size)) as usize];
+    device.read(entries_at, &mut [&mut entries])?;
+    entries.truncate(bytes as usize);
+    let whole = crate::volume::bytes::crc32(&entries) == crc;
+    Ok(whole.then_some(RawTable { header, entries, entry_size: size as usize }))
+}
+
+fn read_gpt_at(device: &dyn BlockDevice, place: u64) -> Result<Option<Vec<Partition>>, DeviceError> {
+    let Some(table) = read_raw_gpt(device, place)? else { return Ok(None) };
     let mut partitions = Vec::new();
-    for entry in entries.chunks_exact(size as usize).take(MAXIMUM_PARTITIONS) {
+    for entry in table.entries.chunks_exact(table.entry_size).take(MAXIMUM_PARTITIONS) {
         let (Some(kind), Some(first), Some(last)) = (entry.get(..16), u64_at(entry, 32), u64_at(entry, 40))
         else {
             continue;
@@ -339,68 +355,13 @@ pub(crate) fn plan(blocks: u64, block_size: u32) -> Option<Plan> {
     }
     let private = ((blocks / 64 / mebibyte).clamp(4, 64)) * mebibyte;
     let data = mebibyte + private;
-    // The backup table takes less than the last MiB.
-    let end = (blocks - mebibyte) / mebibyte * mebibyte;
-    Some(Plan { private: (mebibyte, private), data: (data, end - data) })
+    Some(Plan { private: (mebibyte, private), data: (data, usable_end(blocks, block_size) - data) })
 }
 
-/// Writes a protective MBR and a GPT, primary and backup, with the partitions of `plan`. `unique` makes the disk's and
-/// the partitions' GUIDs.
-pub(crate) fn write_gpt(device: &dyn BlockDevice, plan: &Plan, unique: [u8; 16]) -> Result<(), DeviceError> {
-    let block_size = device.block_size() as usize;
-    let blocks = device.blocks();
-    let array_blocks = (16384 / block_size) as u64;
-    let guid = |number: u8| {
-        let mut guid = unique;
-        guid[15] = guid[15].wrapping_add(number);
-        // Version 4 (random), variant 1 (RFC 9562 section 5.4); the first three fields are little-endian.
-        guid[7] = guid[7] & 0x0F | 0x40;
-        guid[8] = guid[8] & 0x3F | 0x80;
-        guid
-    };
-    let mut array = vec![0; 16384];
-    let parts = [(PRIVATE, plan.private, "NAS private"), (BASIC_DATA, plan.data, "NAS data")];
-    for (number, (entry, (kind, (first, count), name))) in array.chunks_exact_mut(128).zip(parts).enumerate()
-    {
-        entry[..16].copy_from_slice(&kind);
-        entry[16..32].copy_from_slice(&guid(number as u8 + 1));
-        entry[32..40].copy_from_slice(&first.to_le_bytes());
-        entry[40..48].copy_from_slice(&(first + count - 1).to_le_bytes());
-        for (place, unit) in entry[56..].chunks_exact_mut(2).zip(name.encode_utf16()) {
-            place.copy_from_slice(&unit.to_le_bytes());
-        }
-    }
-    let header = |own: u64, other: u64, entries: u64| {
-        let mut block = vec![0; block_size];
-        block[..8].copy_from_slice(b"EFI PART");
-        block[8..12].copy_from_slice(&0x0001_0000u32.to_le_bytes());
-        block[12..16].copy_from_slice(&92u32.to_le_bytes());
-        block[24..32].copy_from_slice(&own.to_le_bytes());
-        block[32..40].copy_from_slice(&other.to_le_bytes());
-        block[40..48].copy_from_slice(&(2 + array_blocks).to_le_bytes());
-        block[48..56].copy_from_slice(&(blocks - array_blocks - 2).to_le_bytes());
-        block[56..72].copy_from_slice(&guid(0));
-        block[72..80].copy_from_slice(&entries.to_le_bytes());
-        block[80..84].copy_from_slice(&128u32.to_le_bytes());
-        block[84..88].copy_from_slice(&128u32.to_le_bytes());
-        block[88..92].copy_from_slice(&crate::volume::bytes::crc32(&array).to_le_bytes());
-        let crc = crate::volume::bytes::crc32(&block[..92]);
-        block[16..20].copy_from_slice(&crc.to_le_bytes());
-        block
-    };
-    let last = blocks - 1;
-    let size = block_size as u64;
-    write_bytes(device, (last - array_blocks) * size, &array)?;
-    write_bytes(device, last * size, &header(last, 1, last - array_blocks))?;
-    write_bytes(device, 2 * size, &array)?;
-    write_bytes(device, size, &header(1, last, 2))?;
-    let mut protective = vec![0; block_size];
-    // One entry of type 0xEE over the whole disk (UEFI 5.2.3).
-    protective[446..462].copy_from_slice(&[0, 0, 2, 0, 0xEE, 0xFF, 0xFF, 0xFF, 1, 0, 0, 0, 0, 0, 0, 0]);
-    let covered = u32::try_from(last).unwrap_or(u32::MAX);
-    protective[458..462].copy_from_slice(&covered.to_le_bytes());
-    protective[510..512].copy_from_slice(&[0x55, 0xAA]);
-    write_bytes(device, 0, &protective)
+/// Where the data partition of a disk of so many blocks ends at most: the backup table takes less than the last MiB.
+pub(crate) fn usable_end(blocks: u64, block_size: u32) -> u64 {
+    let mebibyte = (1u64 << 20) / u64::from(block_size);
+    blocks.saturating_sub(mebibyte) / mebibyte * mebibyte
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use core::fmt::{self, Write};
 
 use crate::command::{Next, describe, usage};
 use crate::shell::Action;
-use crate::system::System;
+use crate::system::{Growth, System};
 use crate::table::bytes;
 
 pub(crate) fn volume(
@@ -14,15 +14,36 @@ pub(crate) fn volume(
     system: &mut dyn System,
     out: &mut dyn Write,
 ) -> Result<Next, fmt::Error> {
-    let ["del", number] = arguments else { return usage("volume", out) };
+    let [what @ ("grow" | "del"), number] = arguments else { return usage("volume", out) };
     let Ok(number) = number.parse::<usize>() else { return usage("volume", out) };
     let channels = system.disks_of_volume(number);
     if channels.is_empty() {
         writeln!(out, "There is no volume {number}.")?;
         return Ok(Next::Prompt);
     }
+    if *what == "grow" {
+        writeln!(
+            out,
+            "Until it has grown the shares of volume {number} are away; what clients have open there is closed."
+        )?;
+        return Ok(Next::Confirm(Action::GrowVolume(number)));
+    }
     say_what_is_lost(number, &channels, system, out)?;
     Ok(Next::Confirm(Action::RemoveVolume(number)))
+}
+
+/// Lets a volume grow.
+pub(crate) fn grow(number: usize, system: &mut dyn System, out: &mut dyn Write) -> fmt::Result {
+    match system.grow_volume(number) {
+        Ok(Growth { before, after, limited }) => {
+            writeln!(out, "Volume {number} has grown from {} to {}.", bytes(before), bytes(after))?;
+            if limited {
+                writeln!(out, "There is more room, but it was formatted for no more than that.")?;
+            }
+            Ok(())
+        }
+        Err(why) => writeln!(out, "Not done: {why}."),
+    }
 }
 
 fn say_what_is_lost(
@@ -65,10 +86,25 @@ mod tests {
     }
 
     #[test]
+    fn it_grows_after_a_question() {
+        for (number, limited) in [(0, false), (1, true)] {
+            let (mut model, mut out) = (Model::default(), String::new());
+            let next = run(&alloc::format!("volume grow {number}"), &mut model, &mut out);
+            assert!(matches!(next, Ok(Next::Confirm(Action::GrowVolume(asked))) if asked == number));
+            assert!(model.done.is_empty() && out.contains("are away"), "{out}");
+            grow(number, &mut model, &mut out).unwrap();
+            assert!(out.contains("from 4.0 GiB to 9.0 GiB"), "{out}");
+            assert_eq!(out.contains("no more than that"), limited);
+        }
+    }
+
+    #[test]
     fn what_is_not_there_cannot_be_removed() {
         for (line, expected) in [
             ("volume del 3", "There is no volume 3."),
+            ("volume grow 3", "There is no volume 3."),
             ("volume del x", "usage: volume"),
+            ("volume grow", "usage: volume"),
             ("volume del", "usage: volume"),
             ("volume", "usage: volume"),
         ] {

@@ -7,7 +7,7 @@ use lock_api::{Mutex, RawMutex};
 
 use super::bitmap::Bitmap;
 use super::superblock::{self, Superblock, read_bitmap};
-use super::{Member, Mirror, MirrorError, Place, Resync, State};
+use super::{Member, Mirror, MirrorError, Place, Resync, State, enlarge};
 use crate::format::FormatError;
 use crate::partition::Plan;
 use crate::{BlockDevice, DeviceError};
@@ -27,6 +27,9 @@ impl Found {
         // A disk that cannot be read, or is no member, is as good as missing.
         let place = Place::of(&*disk).ok()?;
         let superblock = superblock::read(&*disk, &place).ok()??;
+        if let Err(why) = crate::partition::mend(&*disk, place.data.0, place.data.0 + place.data.1) {
+            log::warn!("array: disk {}: a copy of its partition table is damaged: {why}", superblock.index);
+        }
         Some(Self { superblock, place, disk })
     }
 }
@@ -119,7 +122,7 @@ impl<R: RawMutex> Mirror<R> {
             }
         }
         let serials = [low, low.wrapping_add(1)];
-        let superblock = Superblock { id, index: 0, generation: 0, members, serials };
+        let superblock = Superblock { id, index: 0, generation: 0, members, serials, fresh: 0 };
         let mirror = Self::with(disks.map(Some), &superblock, place, bitmap);
         mirror.start()?;
         Ok(mirror)
@@ -150,14 +153,28 @@ impl<R: RawMutex> Mirror<R> {
     }
 
     fn together(
-        one: Found,
-        two: Found,
+        mut one: Found,
+        mut two: Found,
         source: usize,
         mut members: [Member; 2],
         all: bool,
     ) -> Result<Self, MirrorError> {
-        if one.place != two.place {
-            return Err(MirrorError::Layout);
+        let (good, other) = if source == 0 { (&one, &mut two) } else { (&two, &mut one) };
+        if good.place != other.place {
+            if !good.place.starts_like(&other.place) {
+                return Err(MirrorError::Layout);
+            }
+            // The power went while the array was enlarged, between one disk's table and the other's.
+            match enlarge::set_end(&*other.disk, &good.place) {
+                Ok(()) => other.place = good.place,
+                Err(why) => {
+                    log::error!(
+                        "array: disk {} is not divided like the other, and cannot be: {why}",
+                        1 - source.min(1)
+                    );
+                    return Self::alone(if source == 0 { one } else { two });
+                }
+            }
         }
         let place = one.place;
         let mut bitmap = Bitmap::full(place.regions());
@@ -247,6 +264,9 @@ impl<R: RawMutex> Mirror<R> {
                 repaired: [0; 2],
                 resync,
                 scrub: None,
+                scrubs_all: true,
+                fresh: superblock.fresh,
+                closing: false,
                 differences: 0,
                 scrubbed: false,
             }),
@@ -297,12 +317,12 @@ impl<R: RawMutex> Mirror<R> {
             return Err(MirrorError::Layout);
         }
         let records = self.records.lock();
-        let (mut bitmap, mut serials, generation) = {
+        let (mut bitmap, mut serials, generation, fresh) = {
             let state = self.state.lock();
             if state.members.get(index) != Some(&Member::Failed) {
                 return Err(MirrorError::Incomplete);
             }
-            (state.bitmap.clone(), state.serials, state.generation)
+            (state.bitmap.clone(), state.serials, state.generation, state.fresh)
         };
         if returning {
             // What it meant to write when it was lost may be there in part.
@@ -321,7 +341,8 @@ impl<R: RawMutex> Mirror<R> {
         if let Some(member) = members.get_mut(index) {
             *member = Member::Resyncing;
         }
-        let superblock = Superblock { id: self.id, index, generation: generation + 1, members, serials };
+        let superblock =
+            Superblock { id: self.id, index, generation: generation + 1, members, serials, fresh };
         self.prepare(&*disk, &bitmap, &superblock)?;
         {
             let mut state = self.state.lock();

@@ -4,9 +4,9 @@
 use alloc::sync::Arc;
 use alloc::vec;
 
-use lock_api::{Mutex, RawMutex};
+use lock_api::{Mutex, MutexGuard, RawMutex};
 
-use super::{Disks, Member, Mirror, MirrorError, Range, Resync, Ticket, wait};
+use super::{Disks, Member, Mirror, MirrorError, Range, Resync, State, Ticket, wait};
 use crate::device::{read_bytes, write_bytes};
 use crate::{BlockDevice, Command, DeviceError};
 
@@ -153,21 +153,32 @@ impl<R: RawMutex> Mirror<R> {
             return Err(MirrorError::Incomplete);
         }
         state.scrub = Some(0);
+        state.scrubs_all = true;
         state.differences = 0;
         Ok(())
     }
 
-    /// Ends a scrub where it is.
+    /// Ends a scrub where it is. New room that is not equal yet stays so until there is another.
     pub fn stop_scrub(&self) {
-        self.state.lock().scrub = None;
+        let mut state = self.state.lock();
+        state.scrub = None;
+        state.fresh = 0;
     }
 
-    /// Compares the next piece of both disks and makes it equal, the first counting.
+    /// Compares the next piece of both disks and makes it equal, the first counting. Where no scrub was begun, it goes on with new
+    /// room that the disks may hold different garbage in.
     pub fn scrub(&self) -> Result<Step, MirrorError> {
         let ticket: Ticket<R> = Arc::new(Mutex::new(()));
         let in_progress = ticket.lock();
         let (range, disks) = {
             let mut state = self.state.lock();
+            if state.closing {
+                return Ok(Step::Done);
+            }
+            if state.scrub.is_none() && state.fresh > 0 && state.members == [Member::Good; 2] {
+                state.scrub = Some(u64::from(state.fresh) << 20);
+                state.scrubs_all = false;
+            }
             let Some(done) = state.scrub else { return Ok(Step::Done) };
             if state.members != [Member::Good; 2] {
                 state.scrub = None;
@@ -176,10 +187,7 @@ impl<R: RawMutex> Mirror<R> {
             let start = self.place.first() + done;
             let range = (start, self.place.end().min(start + COPY));
             if range.0 >= range.1 {
-                state.scrub = None;
-                state.scrubbed = true;
-                log::info!("array: scrub: {} blocks differed", state.differences);
-                return Ok(Step::Done);
+                return self.end_scrub(state);
             }
             if let Some(ticket) = state.overlapping(range, false) {
                 drop(state);
@@ -193,7 +201,9 @@ impl<R: RawMutex> Mirror<R> {
         let mut state = self.state.lock();
         state.leave(&ticket);
         drop(in_progress);
-        state.differences += differences;
+        if state.scrubs_all {
+            state.differences += differences;
+        }
         // Unless it was stopped, or began anew.
         if let Some(done) = &mut state.scrub
             && self.place.first() + *done == range.0
@@ -201,6 +211,23 @@ impl<R: RawMutex> Mirror<R> {
             *done += range.1 - range.0;
         }
         Ok(Step::More)
+    }
+
+    /// A scrub has gone through.
+    fn end_scrub(&self, mut state: MutexGuard<'_, R, State<R>>) -> Result<Step, MirrorError> {
+        state.scrub = None;
+        if state.scrubs_all {
+            state.scrubbed = true;
+            log::info!("array: scrub: {} blocks differed", state.differences);
+        }
+        let was_fresh = core::mem::take(&mut state.fresh) > 0;
+        drop(state);
+        if was_fresh {
+            log::info!("array: the disks are equal where the array grew");
+            let records = self.records.lock();
+            self.record(&records)?;
+        }
+        Ok(Step::Done)
     }
 
     /// Makes a range equal that nobody else works on; gives the count of blocks that differed.

@@ -56,7 +56,8 @@ impl<R: RawMutex> Mirror<R> {
                 let mut state = self.state.lock();
                 state.generation += 1;
                 let (generation, members, serials) = (state.generation, state.members, state.serials);
-                (state.in_use(), Superblock { id: self.id, index: 0, generation, members, serials })
+                let fresh = state.fresh;
+                (state.in_use(), Superblock { id: self.id, index: 0, generation, members, serials, fresh })
             };
             let block = superblock.image(&self.place).0;
             let [one, two] = [0, 1].map(|index| Superblock { index, ..superblock }.image(&self.place).1);

@@ -28,6 +28,8 @@ pub struct Superblock {
     pub members: [Member; 2],
     /// The disks' serial numbers in the array, drawn when they joined.
     pub serials: [u64; 2],
+    /// From this MiB of the mirrored part on the disks may hold different garbage, as the array grew into it; 0: nowhere.
+    pub fresh: u32,
 }
 
 fn encode(member: Member) -> u8 {
@@ -67,13 +69,15 @@ impl Superblock {
         let members = [decode(get8(bytes, 41))?, decode(get8(bytes, 42))?];
         let id = bytes.get(16..32)?.try_into().ok()?;
         let (generation, serials) = (get64(bytes, 32), [get64(bytes, 48), get64(bytes, 56)]);
-        (index < 2).then_some(Self { id, index, generation, members, serials })
+        let fresh = get32(bytes, 12);
+        (index < 2).then_some(Self { id, index, generation, members, serials, fresh })
     }
 
     fn emit(&self, block: u32) -> Vec<u8> {
         let mut bytes = vec![0; block as usize];
         put(&mut bytes, 0, MAGIC);
         put(&mut bytes, 8, &VERSION.to_le_bytes());
+        put(&mut bytes, 12, &self.fresh.to_le_bytes());
         put(&mut bytes, 16, &self.id);
         put(&mut bytes, 32, &self.generation.to_le_bytes());
         let [first, second] = self.members;

@@ -488,3 +488,108 @@ fn a_write_in_progress_keeps_its_bit() {
     (0..3).for_each(|region| write(&mirror, region << 20, 1, 4096).unwrap());
     assert!(mirror.status().dirty_regions > 10);
 }
+
+/// Disks of so many MiB with the contents of others, and different bytes at a place behind them.
+fn moved(
+    disks: &[(Arc<RamDisk>, Arc<FaultyDisk>); 2],
+    mebibytes: u64,
+) -> [(Arc<RamDisk>, Arc<FaultyDisk>); 2] {
+    [0, 1].map(|number| {
+        let disk = RamDisk::new(mebibytes * 2048, 512);
+        disks[number].0.for_each_chunk(|offset, bytes| disk.poke(offset, bytes));
+        disk.poke((mebibytes - 3) << 20, &[number as u8 + 1; 512]);
+        let disk = Arc::new(disk);
+        (disk.clone(), Arc::new(FaultyDisk::new(disk, number as u64, Faults::default())))
+    })
+}
+
+#[test]
+fn an_array_grows_and_its_new_room_becomes_equal() {
+    let small = disks();
+    let mirror = TestMirror::create(devices(&small), [7; 16], true).unwrap();
+    write(&mirror, 0, 1, 65536).unwrap();
+    assert_eq!(mirror.enlarge(), Err(MirrorError::Incomplete));
+    assert_eq!((mirror.maintain(), mirror.maintain()), (Ok(()), Ok(())));
+    assert_eq!(mirror.enlarge(), Ok(false));
+    drop(mirror);
+
+    let large = moved(&small, 75);
+    let mirror = assemble(&large).unwrap();
+    // A comparison of all of it does not go on, but is no hindrance.
+    mirror.start_scrub().unwrap();
+    mirror.scrub().unwrap();
+    let old = mirror.place;
+    assert_eq!(mirror.enlarge(), Ok(true));
+    assert_eq!(write(&mirror, 0, 2, 512), Err(DeviceError::Gone));
+    assert_eq!(mirror.scrub(), Ok(Step::Done));
+
+    // A start in the middle of it takes it up again.
+    for _ in 0..2 {
+        let mirror = assemble(&large).unwrap();
+        assert_eq!((mirror.place.first(), mirror.place.end()), (old.first(), 74 << 20));
+        assert_eq!(mirror.status().members, [Member::Good; 2]);
+        assert_eq!(mirror.scrub(), Ok(Step::More));
+        let status = mirror.status();
+        let (done, all) = status.scrub.unwrap();
+        assert!(status.settles && done > (27 << 20) && done < all);
+        assert!(!equal(&mirror, &large));
+    }
+    let mirror = assemble(&large).unwrap();
+    while mirror.scrub().unwrap() != Step::Done {}
+    let status = mirror.status();
+    assert_eq!((status.scrub, status.differences, status.scrubbed), (None, 0, false));
+    assert!(equal(&mirror, &large));
+    assert_eq!((read(&mirror, 0), read(&mirror, (72 << 20) - (2 << 20))), (Ok(1), Ok(1)));
+    // That it is done is known to the next start.
+    let mirror = assemble(&large).unwrap();
+    assert_eq!(mirror.scrub(), Ok(Step::Done));
+    assert_eq!(mirror.status().scrub, None);
+
+    // Whoever stops it does not want it.
+    let larger = moved(&large, 100);
+    assert_eq!(assemble(&larger).unwrap().enlarge(), Ok(true));
+    let mirror = assemble(&larger).unwrap();
+    mirror.scrub().unwrap();
+    mirror.stop_scrub();
+    assert_eq!((mirror.scrub(), mirror.status().scrub), (Ok(Step::Done), None));
+    scrub(&mirror);
+    // And two blocks of the tables that were at the disks' ends.
+    assert_eq!(mirror.status().differences, 1 + 2);
+    assert!(equal(&mirror, &larger));
+}
+
+#[test]
+fn larger_regions_go_with_a_larger_array() {
+    let pair = |mebibytes: u64, from: Option<&[(Arc<RamDisk>, Arc<FaultyDisk>); 2]>| match from {
+        Some(disks) => moved(disks, mebibytes),
+        None => [1, 2].map(|seed| {
+            let disk = Arc::new(RamDisk::new(mebibytes * 2048, 512));
+            crate::format::divide(&*disk, mebibytes * 2048, [seed; 16]).unwrap();
+            (disk.clone(), Arc::new(FaultyDisk::new(disk, u64::from(seed), Faults::default())))
+        }),
+    };
+    let small = pair(20 << 10, None);
+    let mirror = TestMirror::create(devices(&small), [7; 16], true).unwrap();
+    assert_eq!(mirror.place.region_shift, 20);
+    write(&mirror, 19 << 30, 1, 512).unwrap();
+    assert_eq!((mirror.maintain(), mirror.maintain()), (Ok(()), Ok(())));
+    drop(mirror);
+    let large = pair(90 << 10, Some(&small));
+    assert_eq!(assemble(&large).unwrap().enlarge(), Ok(true));
+    let mirror = assemble(&large).unwrap();
+    assert_eq!((mirror.place.region_shift, mirror.status().members), (22, [Member::Good; 2]));
+    // What a disk missed is found again.
+    large[1].1.pull(true);
+    write(&mirror, 19 << 30, 3, 512).unwrap();
+    write(&mirror, 80 << 30, 4, 512).unwrap();
+    drop(mirror);
+    large[1].1.pull(false);
+    let mirror = assemble(&large).unwrap();
+    assert_eq!(mirror.status().lacking.1, 2);
+    resync(&mirror);
+    for (offset, value) in [(19 << 30, 3), (80 << 30, 4)] {
+        let mut byte = [0];
+        large[1].0.peek(mirror.place.first() + offset, &mut byte);
+        assert_eq!(byte, [value]);
+    }
+}

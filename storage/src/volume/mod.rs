@@ -11,6 +11,7 @@ pub(crate) mod entry;
 mod extents;
 pub(crate) mod geometry;
 mod group;
+mod grow;
 mod node;
 mod operations;
 mod ranges;
@@ -33,6 +34,7 @@ use crate::journal::{Journal, Owner, Replay, ReplayError};
 use crate::time::Clock;
 use engine::Engine;
 use group::Log;
+pub use grow::{GrowError, Grown, grow};
 pub use types::{
     Entry, FileAttributes, FileTime, Metadata, MetadataChange, Node, NodeKind, Space, VolumeError,
     VolumeInformation,
