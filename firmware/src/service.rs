@@ -86,10 +86,11 @@ impl<B: Board> Service for Appliance<B> {
     fn next_reply(&self, slot: usize) -> Option<Answer> {
         let id = self.slots.connection(slot)?;
         let reply = self.server.next_reply(id).map(Answer);
-        if reply.is_none() && !self.server.is_connected(id) {
+        if reply.is_some() {
+            self.tell_who_waits();
+        } else if !self.server.is_connected(id) {
             self.mailbox.close(slot);
         }
-        self.tell_who_waits();
         reply
     }
 }
@@ -117,7 +118,11 @@ impl<B: Board> Handler for Appliance<B> {
                 drop(message);
                 self.withdraw(bytes);
             }
-            None => self.server.disconnect(id),
+            None => {
+                self.server.disconnect(id);
+                // Its answers, which nobody fetches any more, left room.
+                self.tell_who_waits();
+            }
         }
     }
 

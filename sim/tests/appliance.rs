@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use firmware::scheduler;
 use sim::{Client, ClientError, DiskFaults, Options, Random, SHARES, Simulation, Transport, WireFaults};
 
 /// A file of the tree: its path and contents.
@@ -150,6 +151,40 @@ fn a_connection_that_breaks_leaves_the_server_well() {
         assert_eq!(smb.list("").unwrap(), ["victim"]);
         smb.remove("victim").unwrap();
         assert!(smb.list("").unwrap().is_empty());
+    });
+    simulation.run();
+}
+
+#[test]
+fn who_waits_for_memory_waits_at_rest() {
+    let simulation = Simulation::new(Options::new(9));
+    let full = Rc::new(Cell::new(false));
+    let written = Rc::new(Cell::new(false));
+    let (announced, arrived) = (full.clone(), written.clone());
+    simulation.client(0, move |client| {
+        // Sixteen begin a long message and do not go on: that is all the memory there is for long ones.
+        let hoarders: Vec<_> = (0..16).map(|_| client.mount(SHARES[0]).unwrap()).collect();
+        assert!(hoarders.iter().all(|smb| smb.send_raw(&[0, 0x10, 0, 0, 0xFE, b'S', b'M', b'B'])));
+        scheduler::sleep(1_000_000);
+        announced.set(true);
+        scheduler::sleep(1_000_000);
+        let rounds = scheduler::statistics().rounds;
+        scheduler::sleep(10_000_000);
+        // The one that waits costs nothing meanwhile, neither the memory's holders' time nor the processor's.
+        let rounds = scheduler::statistics().rounds - rounds;
+        assert!(rounds < 10_000, "{rounds} rounds in ten seconds of waiting");
+        assert!(!arrived.get());
+        hoarders[7].abort();
+    });
+    simulation.client(1, move |client| {
+        let mut smb = client.mount(SHARES[0]).unwrap();
+        let handle = smb.create_file("patient").unwrap();
+        while !full.get() {
+            scheduler::sleep(10_000);
+        }
+        smb.write(handle, 0, &[7; 65_536]).unwrap();
+        written.set(true);
+        assert_eq!(smb.read(handle, 0, 65_536).unwrap(), [7; 65_536]);
     });
     simulation.run();
 }

@@ -19,6 +19,9 @@ use crate::settings;
 /// Machines at once. Each is idle most of the time.
 const MACHINES: usize = 4;
 
+/// Bytes of each disk, which is sparse: pike copies to anywhere in the first 4 GiB of a file.
+const DISK: u64 = 8 << 30;
+
 /// In `options.txt`: the case is for a server that requires signing.
 const SIGNING: &str = "signing-required";
 
@@ -41,7 +44,7 @@ impl Member {
             encrypted_share: Some("encrypted".into()),
             ..wanted
         };
-        run::prepare(&options, &flash::firmware()?, &wanted, 4 << 30)?;
+        run::prepare(&options, &flash::firmware()?, &wanted, DISK)?;
         let mut machine = Machine::start(&options)?;
         run::wait_ready(&mut machine, signals)?.ok_or("interrupted")?;
         Ok(Self { machine, password: wanted.password })
