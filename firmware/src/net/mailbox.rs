@@ -5,27 +5,36 @@ use core::cell::Cell;
 use super::SLOTS;
 use crate::scheduler::Event;
 
-/// A set of connection slots.
+/// A set of connection slots. Mostly empty, and asked for its members at every turn of the net task.
 #[derive(Debug, Default)]
 pub(super) struct SlotSet {
-    words: [Cell<u32>; SLOTS / 32],
+    words: [Cell<u32>; WORDS],
+    /// Which of the words may have members.
+    occupied: Cell<u32>,
 }
+
+const WORDS: usize = SLOTS / 32;
+const _: () = assert!(WORDS <= 32);
 
 impl SlotSet {
     pub(super) fn insert(&self, slot: usize) {
         if let Some(word) = self.words.get(slot / 32) {
             word.set(word.get() | 1 << (slot % 32));
+            self.occupied.set(self.occupied.get() | 1 << (slot / 32));
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| word.get() == 0)
+        self.occupied.get() == 0
     }
 
     /// Takes all members out and calls `visit` with each.
     pub(super) fn drain(&self, mut visit: impl FnMut(usize)) {
-        for (index, word) in self.words.iter().enumerate() {
-            let mut bits = word.take();
+        let mut occupied = self.occupied.take();
+        while occupied != 0 {
+            let index = occupied.trailing_zeros() as usize;
+            occupied &= occupied - 1;
+            let mut bits = self.words.get(index).map_or(0, Cell::take);
             while bits != 0 {
                 visit(index * 32 + bits.trailing_zeros() as usize);
                 bits &= bits - 1;
@@ -78,5 +87,26 @@ impl Mailbox {
     /// The event that a port's interrupt should signal.
     pub fn event(&self) -> &Event {
         &self.event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn a_set_gives_each_member_once() {
+        let set = SlotSet::default();
+        assert!(set.is_empty());
+        for slot in [255, 0, 31, 32, 0, 100, 255, 256, 100_000] {
+            set.insert(slot);
+        }
+        assert!(!set.is_empty());
+        let mut members = Vec::new();
+        set.drain(|slot| members.push(slot));
+        assert_eq!(members, [0, 31, 32, 100, 255]);
+        assert!(set.is_empty());
+        set.drain(|slot| panic!("{slot} is there again"));
     }
 }

@@ -187,8 +187,10 @@ impl<P: NetworkPort, S: Service> Net<P, S> {
             busy |= self.receive(index, now);
         }
         self.collect(now);
-        let touched = core::mem::take(&mut self.touched);
-        touched.drain(|slot| busy |= self.attend(slot, now));
+        if !self.touched.is_empty() {
+            let touched = core::mem::take(&mut self.touched);
+            touched.drain(|slot| busy |= self.attend(slot, now));
+        }
         let mut deadline = self.earliest;
         for (index, port) in self.ports.iter_mut().enumerate() {
             if now >= port.deadline {

@@ -127,7 +127,8 @@ impl<'p, R: Registers, D: Dma> Receiver<'p, R, D> {
         let mut index = self.head;
         let mut found = 0;
         // What was released and not published is empty: those descriptors are never looked at.
-        while found < self.size - self.released && self.is_complete(index) {
+        let most = self.size - self.released;
+        while found < most && self.is_complete(index) {
             found += 1;
             index = self.next(index);
         }
@@ -154,23 +155,29 @@ impl<'p, R: Registers, D: Dma> Receiver<'p, R, D> {
     }
 
     /// Drops what must be dropped until a good frame is at `head`; its length.
+    #[inline]
     fn find_front(&mut self) -> Option<usize> {
-        if self.length != 0 {
-            return Some(self.length);
+        // Asked several times for each frame, and often when there is none.
+        if self.length == 0 && self.refill_ready() {
+            self.judge_front();
         }
+        (self.length != 0).then_some(self.length)
+    }
+
+    /// Drops filled descriptors until one with a good frame is at `head`.
+    fn judge_front(&mut self) {
         // A bound, so that a chip that completes bad frames for ever cannot hold the task.
         for _ in 0..self.size {
-            if !self.refill_ready() {
-                break;
-            }
             if let Some(length) = self.acceptable(self.head) {
                 self.length = length;
-                return Some(length);
+                return;
             }
             self.counts.refused += 1;
             self.release();
+            if !self.refill_ready() {
+                return;
+            }
         }
-        None
     }
 
     /// Gives the descriptor at `head` back.
