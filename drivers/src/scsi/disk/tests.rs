@@ -1,7 +1,8 @@
 //! Disks over the adapter over the fake chip.
 
 use super::super::fake::{FakeChip, FakeDisk, FakeMemory, Fault};
-use super::super::{Adapter, Command, Configuration, Direction, Segment, SubmitError, Tag};
+use super::super::{Adapter, Command, Configuration, Direction, Outcome, Segment, SubmitError, Tag, status};
+use super::execution::CALM;
 use super::*;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
