@@ -219,6 +219,11 @@ pub(crate) fn describe(disks: &[Disk], channel: usize) -> String {
     )
 }
 
+/// How the one of `names` is spelled that is `name` but for the case of its letters.
+fn known_name(mut names: impl Iterator<Item = String>, name: &str) -> Option<String> {
+    names.find(|known| known.to_lowercase() == name.to_lowercase())
+}
+
 /// Prints the forms of a command that was not understood.
 pub(crate) fn usage(name: &str, out: &mut dyn Write) -> Result<Next, fmt::Error> {
     if let Some(command) = COMMANDS.iter().find(|command| command.name == name) {

@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
-use super::{Next, report, usage};
+use super::{Next, known_name, report, usage};
 use crate::shell::Action;
 use crate::system::{Access, Share, System};
 use crate::table::{Align, Table};
@@ -26,11 +26,7 @@ pub(crate) fn share(
     out: &mut dyn Write,
 ) -> Result<Next, fmt::Error> {
     let known = |system: &dyn System, name: &str| {
-        system
-            .shares()
-            .into_iter()
-            .find(|share| share.name.to_lowercase() == name.to_lowercase())
-            .map(|share| share.name)
+        known_name(system.shares().into_iter().map(|share| share.name), name)
     };
     match arguments {
         ["list"] => {

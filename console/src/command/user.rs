@@ -4,7 +4,7 @@ use alloc::string::ToString;
 use alloc::vec;
 use core::fmt::{self, Write};
 
-use super::{Next, usage};
+use super::{Next, known_name, usage};
 use crate::shell::{Action, PasswordFor};
 use crate::system::System;
 use crate::table::{Align, Table};
@@ -15,13 +15,8 @@ pub(crate) fn user(
     system: &mut dyn System,
     out: &mut dyn Write,
 ) -> Result<Next, fmt::Error> {
-    let known = |system: &dyn System, name: &str| {
-        system
-            .users()
-            .into_iter()
-            .find(|user| user.name.to_lowercase() == name.to_lowercase())
-            .map(|user| user.name)
-    };
+    let known =
+        |system: &dyn System, name: &str| known_name(system.users().into_iter().map(|user| user.name), name);
     match arguments {
         ["list"] => {
             let mut table = Table::new(&[("USER", Align::Left), ("", Align::Left)]);
