@@ -23,6 +23,13 @@ def run(*words):
     return result.stdout.decode("utf-8", "replace"), result.returncode
 
 
+def fsck_exfat(image):
+    """What fsck.exfat says of a file system in which it finds nothing wrong."""
+    output, code = run("fsck.exfat", "-n", image)
+    expect(code == 0 and "clean" in output, output)
+    return output
+
+
 def partition(disk):
     """Offset and length in bytes of the disk's largest partition, from its MBR or GPT; the whole disk without one."""
     size = os.path.getsize(disk)

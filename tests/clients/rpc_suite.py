@@ -4,15 +4,15 @@ import os
 import re
 import subprocess
 
-from impacket import smb3
 from impacket.dcerpc.v5 import lsad, lsat, samr, srvs, transport
 from impacket.dcerpc.v5.dtypes import MAXIMUM_ALLOWED
 from impacket.dcerpc.v5.rpcrt import DCERPCException
 from impacket.ldap.ldaptypes import SR_SECURITY_DESCRIPTOR
 from impacket.smb3structs import (
     DACL_SECURITY_INFORMATION, GROUP_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION, SMB2_0_INFO_SECURITY, SMB2_SEC_INFO_00)
-from impacket.smbconnection import SMBConnection, SessionError
+from impacket.smbconnection import SMBConnection
 
+from impacket_suite import status_of
 from tap import equal, expect, main, test
 
 NOT_FOUND = 0xC0000034
@@ -207,16 +207,6 @@ def impacket_faults(options, _work):
         code = str(error)
     expect("abstract_syntax_not_supported" in code, code)
     connection.close()
-
-
-def status_of(call, *arguments):
-    try:
-        call(*arguments)
-    except SessionError as error:
-        return error.getErrorCode()
-    except smb3.SessionError as error:
-        return error.get_error_code()
-    return 0
 
 
 @test()

@@ -44,6 +44,19 @@ def learns_nothing(proxy, data, names):
     expect(not found, f"{len(found)} things went by in clear, {found[:3]}")
 
 
+def written_read_and_listed(client, name, data):
+    """A new file in the root, still open; its data and its name went both ways."""
+    file = client.open(name)
+    for start in range(0, len(data), 50_000):
+        file.write(data[start:start + 50_000], start)
+    expect(b"".join(file.read(start, 50_000) for start in range(0, len(data), 50_000)) == data, "it came back changed")
+    folder = client.folder("")
+    listed = folder.query_directory(name, FileInformationClass.FILE_NAMES_INFORMATION)
+    equal(listed[0]["file_name"].get_value().decode("utf-16-le"), name, "name")
+    folder.close()
+    return file
+
+
 @test(limit=60)
 def a_listener_learns_nothing_from_smbclient(options, work):
     data = content("smbclient")
@@ -68,15 +81,7 @@ def a_listener_learns_nothing_from_smbprotocol(options, _work):
     for dialect in [Dialects.SMB_3_0_0, Dialects.SMB_3_1_1]:
         proxy = Proxy(options.host, options.port)
         with Client(options, dialect, port=proxy.port, encrypt=True) as client:
-            file = client.open(NAMES[0])
-            for start in range(0, len(data), 50_000):
-                file.write(data[start:start + 50_000], start)
-            expect(b"".join(file.read(start, 50_000) for start in range(0, len(data), 50_000)) == data, "it came back changed")
-            folder = client.folder("")
-            listed = folder.query_directory(NAMES[0], FileInformationClass.FILE_NAMES_INFORMATION)
-            equal(listed[0]["file_name"].get_value().decode("utf-16-le"), NAMES[0], "name")
-            folder.close()
-            file.close()
+            written_read_and_listed(client, NAMES[0], data).close()
             client.remove(NAMES[0])
         proxy.close()
         learns_nothing(proxy, data, NAMES + [options.share, options.share2])

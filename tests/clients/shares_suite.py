@@ -7,14 +7,14 @@ import time
 from impacket.smbconnection import SMBConnection
 from smbprotocol.connection import Dialects
 from smbprotocol.exceptions import SMBResponseException
-from smbprotocol.file_info import FileBasicInformation, FileDispositionInformation, FileEndOfFileInformation, FileInformationClass
+from smbprotocol.file_info import FileBasicInformation, FileDispositionInformation, FileEndOfFileInformation
 from smbprotocol.header import NtStatus
 from smbprotocol.open import CreateDisposition, CreateOptions
 
 from console import ask
 from proxy import Proxy
 from samba import smbclient, succeed
-from secrecy_suite import in_clear, learns_nothing
+from secrecy_suite import in_clear, learns_nothing, written_read_and_listed
 from smbprotocol_suite import READ, Client, refuses
 from tap import equal, expect, main, test
 from tree import file_hash, make_file
@@ -231,14 +231,7 @@ def a_listener_learns_nothing_of_an_encrypted_share(options, work):
             expect(names[0].encode("utf-16-le") in found and data[:16] in found, f"only {len(found)} things went by in clear")
     proxy = Proxy(options.host, options.port)
     with client_of(options, "vault", "eve", port=proxy.port) as client:
-        file = client.open(names[0])
-        for at in range(0, len(data), 50_000):
-            file.write(data[at:at + 50_000], at)
-        expect(b"".join(file.read(at, 50_000) for at in range(0, len(data), 50_000)) == data, "it came back changed")
-        folder = client.folder("")
-        found = folder.query_directory(names[0], FileInformationClass.FILE_NAMES_INFORMATION)
-        equal(found[0]["file_name"].get_value().decode("utf-16-le"), names[0], "name")
-        folder.close()
+        file = written_read_and_listed(client, names[0], data)
         refuses(NtStatus.STATUS_OBJECT_NAME_NOT_FOUND, client.open, names[2], CreateDisposition.FILE_OPEN)
         client.rename(file, names[1])
         file.close()
