@@ -1,6 +1,5 @@
 //! `cargo xtask test`: style, host tests, the same on a big-endian processor, the image driven by real clients.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
@@ -136,13 +135,7 @@ fn cargo_test(report: &mut Report, name: &str, command: &mut Command) -> Result<
     let (mut passed, mut failed) = (0, 0);
     let mut failures = Vec::new();
     let mut inside = false;
-    for line in child
-        .stdout
-        .take()
-        .into_iter()
-        .flat_map(|output| BufReader::new(output).lines())
-        .map_while(Result::ok)
-    {
+    for line in process::lines(&mut child) {
         if let Some((good, bad)) = counts(&line) {
             passed += good;
             failed += bad;

@@ -1,13 +1,12 @@
 //! Runs the client suites of `tests/clients`, which print one line for each test.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::machine::Ports;
 use crate::report::Report;
-use crate::settings;
+use crate::{process, settings};
 
 /// Where the server is, and how much to do with it.
 #[derive(Clone, Debug)]
@@ -62,13 +61,7 @@ pub fn suite(
     };
     let mut passed = 0;
     let mut failed = 0;
-    for line in child
-        .stdout
-        .take()
-        .into_iter()
-        .flat_map(|output| BufReader::new(output).lines())
-        .map_while(Result::ok)
-    {
+    for line in process::lines(&mut child) {
         if let Some(rest) = line.strip_prefix("ok ") {
             passed += 1;
             println!("ok     {rest}");

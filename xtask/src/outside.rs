@@ -419,27 +419,25 @@ fn console_socket(directory: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes the second disk a FAT32 volume.
-pub fn format_fat32(machine: &Machine) -> Result<(), String> {
-    let typed = machine.typist();
+/// Runs a console command that asks for `yes` first, and what it says then.
+fn confirmed(machine: &Machine, command: &str, limit: Duration) -> Result<String, String> {
     let before = machine.console_text().len();
-    typed(b"format 1 fat32\r")?;
+    machine.typist()(format!("{command}\r").as_bytes())?;
     machine
         .console_wait(before, CONSOLE_LIMIT, |text| text.contains("Type yes").then_some(()))
         .ok_or_else(|| format!("it does not ask first:\n{}", machine.console_tail(10)))?;
-    contains(&machine.console_command("yes", Duration::from_secs(60))?, &["is formatted"])?;
+    machine.console_command("yes", limit)
+}
+
+/// Makes the second disk a FAT32 volume.
+pub fn format_fat32(machine: &Machine) -> Result<(), String> {
+    contains(&confirmed(machine, "format 1 fat32", Duration::from_secs(60))?, &["is formatted"])?;
     contains(&machine.console_command("disks", CONSOLE_LIMIT)?, &["FAT32"])
 }
 
 /// `check 0` finds nothing wrong on a volume that all the clients have used.
 fn check_volume(machine: &Machine) -> Result<(), String> {
-    let typed = machine.typist();
-    let before = machine.console_text().len();
-    typed(b"check 0\r")?;
-    machine
-        .console_wait(before, CONSOLE_LIMIT, |text| text.contains("Type yes").then_some(()))
-        .ok_or_else(|| format!("it does not ask first:\n{}", machine.console_tail(10)))?;
-    contains(&machine.console_command("yes", Duration::from_secs(120))?, &["Nothing is wrong."])?;
+    contains(&confirmed(machine, "check 0", Duration::from_secs(120))?, &["Nothing is wrong."])?;
     contains(&machine.console_command("disks", CONSOLE_LIMIT)?, &["exFAT"])?;
     answers(machine.ports.smb, CONSOLE_LIMIT)
 }

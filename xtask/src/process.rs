@@ -1,6 +1,7 @@
 //! Running other programs to their end.
 
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The command line as one would type it.
@@ -32,6 +33,11 @@ pub fn output(command: &mut Command) -> Result<String, String> {
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     if output.status.success() { Ok(text) } else { Err(format!("{shown}: {}\n{text}", output.status)) }
+}
+
+/// What a child prints on its piped standard output, line by line as it comes.
+pub fn lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    child.stdout.take().into_iter().flat_map(|output| BufReader::new(output).lines()).map_while(Result::ok)
 }
 
 /// Whether a program of this name is on the path (or is there, when it is a path itself).
