@@ -100,10 +100,14 @@ impl Volumes {
         self.place_of(channel).is_some()
     }
 
+    /// What the disk on a channel is in the array.
+    pub(crate) fn member(&self, channel: usize) -> Option<Member> {
+        self.mirror()?.status().members.get(self.place_of(channel)?).copied()
+    }
+
     /// What to say of a disk that is in the array.
     pub(crate) fn member_state(&self, channel: usize) -> Option<&'static str> {
-        let members = self.mirror()?.status().members;
-        Some(match members.get(self.place_of(channel)?)? {
+        Some(match self.member(channel)? {
             Member::Good => "mirror",
             Member::Failed => "failed",
             Member::Resyncing => "resyncing",
@@ -134,6 +138,11 @@ impl Volumes {
                 let unformatted = Layout::read(&*mirror).is_ok_and(|layout| layout.data().is_none());
                 let outcome = if create && unformatted {
                     self.format_array(FileSystem::ExFat, surroundings)
+                } else if unformatted {
+                    // Or one that was cut off while the volume was removed.
+                    Err(String::from(
+                        "no volume; `check 0` looks for damage, `volume del 0` removes what is left",
+                    ))
                 } else {
                     self.mount_array(surroundings)
                 };

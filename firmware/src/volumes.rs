@@ -307,20 +307,25 @@ impl Volumes {
         self.place_of_volume(number).and_then(|(_, _, channel)| channel).into_iter().collect()
     }
 
-    /// Takes a volume out of use for ever: its disks are blank then. Of an array it goes from one disk after the other, and is
-    /// whole as long as one is left.
+    /// Takes a volume out of use for ever: its disks are blank then. An array's goes from both disks in one step; what is left after
+    /// a power cut is the volume, or an array without one, to be removed again.
     pub fn remove(&self, number: usize, surroundings: &Surroundings<'_>) -> Result<(), String> {
         let _changing = self.changing.lock();
-        let channels = self.disks_of(number);
+        let mut channels = self.disks_of(number);
         if channels.is_empty() {
             return Err(String::from("there is no such volume"));
         }
         log::warn!("volume {number}: removed");
-        let array = number == 0 && self.mirror().is_some();
-        if array {
+        self.unmount(number, surroundings);
+        let array = self.mirror().filter(|_| number == 0);
+        if let Some(mirror) = &array {
+            if let Err(why) = storage::format::vacate(&**mirror) {
+                self.begin_anew(surroundings);
+                return Err(format!("the volume stays: {why}"));
+            }
+            // A disk that is not up to date must not be the one that is left.
+            channels.sort_by_key(|&channel| self.member(channel) == Some(Member::Good));
             self.let_go(surroundings);
-        } else {
-            self.unmount(number, surroundings);
         }
         let mut outcome = Ok(());
         for &channel in &channels {
@@ -329,7 +334,7 @@ impl Volumes {
                 outcome = Err(format!("disk {channel} keeps what it holds: {why}"));
             }
         }
-        if array {
+        if array.is_some() {
             self.begin_anew(surroundings);
         } else {
             channels.into_iter().for_each(|channel| self.take_single(channel, false, surroundings));
@@ -382,7 +387,7 @@ impl Volumes {
         surroundings: &Surroundings<'_>,
     ) -> Result<(Arc<dyn BlockDevice>, Arc<dyn BlockDevice>), String> {
         let (part, journal, _) = self.place_of_volume(number).ok_or("there is no such volume")?;
-        let journal = journal.ok_or("only volumes that the appliance has formatted grow")?;
+        let journal = journal.ok_or("only volumes on disks that the appliance has divided grow")?;
         self.unmount(number, surroundings);
         let settled = storage::volume::settle_journal(journal.clone(), &*part, false);
         settled.map_err(|why| format!("its journal: {why}"))?;

@@ -5,6 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::device::write_bytes;
+use crate::mirror::{self, MirrorError};
 use crate::partition::{self, Layout};
 use crate::upcase::{UpcaseTable, table_checksum};
 use crate::volume::bytes::put;
@@ -89,24 +90,42 @@ pub(crate) fn divide_by(
     Ok(())
 }
 
-/// Makes a disk blank: nobody finds a volume, a table or an array's records on it any more. Everything on it is lost. Until a
-/// disk is no member of its array any more, its volume is whole.
+/// Takes the volumes of a disk or an array away, in one step for each: its boot sector goes, safely. Whatever a power cut leaves,
+/// a volume is there whole or not at all.
+pub fn vacate(device: &dyn BlockDevice) -> Result<(), DeviceError> {
+    let size = u64::from(device.block_size());
+    for part in Layout::read(device)?.partitions.iter().filter(|part| part.file_system.is_some()) {
+        write_zeros(device, part.first * size, size)?;
+        device.flush()?;
+    }
+    Ok(())
+}
+
+/// Makes a disk blank: nobody finds a volume, a table or an array's records on it any more. Everything on it is lost, its volumes
+/// [first](vacate); so those of an array are to go by way of the array before its disks do. After a power cut it can be called again.
 pub fn blank(device: &dyn BlockDevice) -> Result<(), DeviceError> {
     const PIECE: u64 = 1 << 20;
+    vacate(device)?;
     let size = u64::from(device.block_size());
     let layout = Layout::read(device)?;
     if let Some(private) = layout.private() {
+        // Until it is no member any more, it has what its twin has.
+        if let Err(MirrorError::Device(error)) = mirror::erase(device) {
+            return Err(error);
+        }
         write_zeros(device, private.first * size, (PIECE + 65536).min(private.blocks * size))?;
-        device.flush()?;
     }
-    // Boot sectors and their copies, so that no table that is made later brings a volume back.
+    // The boot sectors' copies, so that no table that is made later brings a volume back.
     for part in &layout.partitions {
         write_zeros(device, part.first * size, PIECE.min(part.blocks * size))?;
     }
+    // While there is a table, what has become of the disk can be told.
+    device.flush()?;
     let bytes = device.blocks() * size;
     let piece = PIECE.min(bytes);
-    write_zeros(device, 0, piece)?;
     write_zeros(device, bytes - piece, piece)?;
+    device.flush()?;
+    write_zeros(device, 0, piece)?;
     device.flush()
 }
 
@@ -381,5 +400,7 @@ fn fat_label(label: &[u16]) -> Result<[u8; 11], FormatError> {
     Ok(stored)
 }
 
+#[cfg(test)]
+mod removal_tests;
 #[cfg(test)]
 mod tests;
