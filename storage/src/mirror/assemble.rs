@@ -6,10 +6,10 @@ use alloc::vec;
 use lock_api::{Mutex, RawMutex};
 
 use super::bitmap::Bitmap;
-use super::superblock::{self, Superblock, read_bitmap};
+use super::superblock::{self, Superblock, read_bitmap, read_bitmap_of};
 use super::{Member, Mirror, MirrorError, Place, Resync, State, enlarge};
 use crate::format::FormatError;
-use crate::partition::Plan;
+use crate::partition::{Plan, usable_end};
 use crate::{BlockDevice, DeviceError};
 
 /// Pieces of a disk that are looked at before it counts as never written to.
@@ -160,6 +160,7 @@ impl<R: RawMutex> Mirror<R> {
         all: bool,
     ) -> Result<Self, MirrorError> {
         let (good, other) = if source == 0 { (&one, &mut two) } else { (&two, &mut one) };
+        let others_bits = read_bitmap_of(&*other.disk, &other.place, &good.place);
         if good.place != other.place {
             if !good.place.starts_like(&other.place) {
                 return Err(MirrorError::Layout);
@@ -176,12 +177,12 @@ impl<R: RawMutex> Mirror<R> {
                 }
             }
         }
-        let place = one.place;
+        let place = good.place;
         let mut bitmap = Bitmap::full(place.regions());
         if !all {
             // What either of them meant to write may differ.
-            bitmap = read_bitmap(&*one.disk, &place);
-            bitmap.add(&read_bitmap(&*two.disk, &place));
+            bitmap = read_bitmap(&*good.disk, &place);
+            bitmap.add(&others_bits);
         }
         let lags = one.superblock.generation != two.superblock.generation || !bitmap.is_empty();
         // A failed disk that is back lacks what the bitmap says, and a resync goes on.
@@ -276,14 +277,15 @@ impl<R: RawMutex> Mirror<R> {
     }
 
     /// Whether a disk is the one that was in place `index` when it failed, so that it need be brought up to date only
-    /// where it lacks something. [`MirrorError::SplitBrain`]: it was used without the other since.
+    /// where it lacks something. Its data partition may have another end, as after a power cut while the array was enlarged;
+    /// [`MirrorError::Layout`]: it cannot have the array's. [`MirrorError::SplitBrain`]: it was used without the other since.
     pub fn is_returning(&self, index: usize, disk: &dyn BlockDevice) -> Result<bool, MirrorError> {
-        match Place::of(disk) {
-            Ok(place) if place == self.place => {}
+        let place = match Place::of(disk) {
+            Ok(place) if place.starts_like(&self.place) => place,
             Ok(_) | Err(MirrorError::Layout) => return Ok(false),
             Err(error) => return Err(error),
-        }
-        let Some(known) = superblock::read(disk, &self.place)? else { return Ok(false) };
+        };
+        let Some(known) = superblock::read(disk, &place)? else { return Ok(false) };
         let state = self.state.lock();
         if known.id != self.id || known.index != index {
             return Ok(false);
@@ -291,7 +293,14 @@ impl<R: RawMutex> Mirror<R> {
         if known.twin() == Member::Failed || known.generation > state.generation {
             return Err(MirrorError::SplitBrain);
         }
-        Ok(known.serials == state.serials)
+        if known.serials != state.serials {
+            return Ok(false);
+        }
+        let end = self.place.data.0 + self.place.data.1;
+        if place != self.place && end > usable_end(disk.blocks(), disk.block_size()) {
+            return Err(MirrorError::Layout);
+        }
+        Ok(true)
     }
 
     /// Divides a disk like the array's, so that it can be taken by [`replace`](Self::replace). Everything on it is lost.
@@ -313,9 +322,9 @@ impl<R: RawMutex> Mirror<R> {
             Err(MirrorError::SplitBrain) if serial.is_some() => false,
             Err(error) => return Err(error),
         };
-        if Place::of(&*disk)? != self.place {
-            return Err(MirrorError::Layout);
-        }
+        let place = Place::of(&*disk)?;
+        // What it meant to write when it was lost may be there in part.
+        let own_bits = read_bitmap_of(&*disk, &place, &self.place);
         let records = self.records.lock();
         let (mut bitmap, mut serials, generation, fresh) = {
             let state = self.state.lock();
@@ -324,9 +333,14 @@ impl<R: RawMutex> Mirror<R> {
             }
             (state.bitmap.clone(), state.serials, state.generation, state.fresh)
         };
+        if place != self.place {
+            if !returning {
+                return Err(MirrorError::Layout);
+            }
+            enlarge::set_end(&*disk, &self.place)?;
+        }
         if returning {
-            // What it meant to write when it was lost may be there in part.
-            bitmap.add(&read_bitmap(&*disk, &self.place));
+            bitmap.add(&own_bits);
         } else {
             let new = serial.ok_or(MirrorError::Foreign)?;
             bitmap = Bitmap::full(self.regions());

@@ -220,12 +220,21 @@ impl<R: RawMutex> Mirror<R> {
             state.scrubbed = true;
             log::info!("array: scrub: {} blocks differed", state.differences);
         }
-        let was_fresh = core::mem::take(&mut state.fresh) > 0;
+        let was_fresh = state.fresh > 0;
         drop(state);
         if was_fresh {
-            log::info!("array: the disks are equal where the array grew");
+            // What was made equal is safe before the superblocks say so.
+            self.flush_members(&mut || ())?;
             let records = self.records.lock();
+            {
+                let mut state = self.state.lock();
+                if state.closing || state.members != [Member::Good; 2] {
+                    return Ok(Step::Done);
+                }
+                state.fresh = 0;
+            }
             self.record(&records)?;
+            log::info!("array: the disks are equal where the array grew");
         }
         Ok(Step::Done)
     }

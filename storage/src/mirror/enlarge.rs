@@ -2,7 +2,8 @@
 //!
 //! The size of the data partition decides what the bitmap's bits stand for, and each disk has a partition table of its own: a
 //! power cut between them leaves disks that are divided differently. So the array changes its size only while nothing is
-//! marked and both disks are good, and [`assemble`](Mirror::assemble) lets the other disk follow the one that counts.
+//! marked and both disks are good, and [`assemble`](Mirror::assemble) or [`replace`](Mirror::replace) lets the other disk follow
+//! the one that counts.
 
 use lock_api::RawMutex;
 

@@ -130,6 +130,15 @@ pub(super) fn read_bitmap(disk: &dyn BlockDevice, place: &Place) -> Bitmap {
     }
 }
 
+/// The bitmap of a disk that is divided as `own` says, for an array that is as `place` says: they may differ in their end.
+pub(super) fn read_bitmap_of(disk: &dyn BlockDevice, own: &Place, place: &Place) -> Bitmap {
+    if own.region_shift == place.region_shift {
+        return read_bitmap(disk, place);
+    }
+    // Bits that stand for regions of another size. There are none, as an array is enlarged when nothing is marked.
+    if read_bitmap(disk, own).is_empty() { Bitmap::empty() } else { Bitmap::full(place.regions()) }
+}
+
 /// The superblock of a disk that belongs to an array, or did.
 pub fn examine(disk: &dyn BlockDevice) -> Result<Option<Superblock>, DeviceError> {
     match Place::of(disk) {

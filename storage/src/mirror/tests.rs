@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::vec;
 
 use super::*;
-use crate::test_devices::{Faults, FaultyDisk, Generator, RamDisk};
+use crate::test_devices::{Faults, FaultyDisk, Generator, PowerLog, RamDisk, Recorder};
 
 type TestMirror = Mirror<parking_lot::RawMutex>;
 
@@ -28,9 +28,12 @@ fn assemble(disks: &[(Arc<RamDisk>, Arc<FaultyDisk>); 2]) -> Result<TestMirror, 
 
 /// Whether both disks hold the same in the mirrored part.
 fn equal(mirror: &TestMirror, disks: &[(Arc<RamDisk>, Arc<FaultyDisk>); 2]) -> bool {
-    let part =
-        |disk: &RamDisk| disk.image()[mirror.place.first() as usize..mirror.place.end() as usize].to_vec();
-    part(&disks[0].0) == part(&disks[1].0)
+    let piece = |number: usize, at: u64| {
+        let mut piece = [0; 1 << 16];
+        disks[number].0.peek(at, &mut piece);
+        piece
+    };
+    (mirror.place.first()..mirror.place.end()).step_by(1 << 16).all(|at| piece(0, at) == piece(1, at))
 }
 
 fn write(mirror: &TestMirror, offset: u64, value: u8, length: usize) -> Result<(), DeviceError> {
@@ -559,6 +562,116 @@ fn an_array_grows_and_its_new_room_becomes_equal() {
 }
 
 #[test]
+fn new_room_counts_as_equal_when_it_is_safe() {
+    let small = disks();
+    let mirror = TestMirror::create(devices(&small), [7; 16], true).unwrap();
+    drop(mirror);
+    let large = moved(&small, 36);
+    assert_eq!(assemble(&large).unwrap().enlarge(), Ok(true));
+    let log = PowerLog::new();
+    let recorders = [0, 1].map(|number| Recorder::new(&log, number, large[number].0.duplicate()));
+    let pair = recorders.each_ref().map(|disk| -> Arc<dyn BlockDevice> { disk.clone() });
+    let mirror = TestMirror::assemble(pair.map(Some)).unwrap();
+    while mirror.scrub().unwrap() != Step::Done {}
+    drop(mirror);
+    let mut random = Generator::new(3);
+    let mut done = 0;
+    for cut in 0..=log.now() {
+        for _ in 0..6 {
+            let left = recorders.each_ref().map(|recorder| {
+                let disk = Arc::new(recorder.cut(cut, &mut random));
+                (disk.clone(), Arc::new(FaultyDisk::new(disk, 0, Faults::default())))
+            });
+            let mirror = assemble(&left).unwrap();
+            resync(&mirror);
+            done += u32::from(mirror.scrub().unwrap() == Step::Done);
+            while mirror.scrub().unwrap() != Step::Done {}
+            assert!(equal(&mirror, &left), "cut at {cut}");
+        }
+    }
+    assert!(done > 0);
+}
+
+#[test]
+fn a_disk_that_was_left_with_the_old_size_comes_back_while_the_other_runs() {
+    let table = |disks: &[(Arc<RamDisk>, Arc<FaultyDisk>); 2], number: usize| {
+        let image = disks[number].0.duplicate();
+        move |to: &RamDisk| {
+            for (start, length) in [(0, 17_408), (to.bytes() - 16_896, 16_896)] {
+                let mut bytes = vec![0; length];
+                image.peek(start, &mut bytes);
+                to.poke(start, &bytes);
+            }
+        }
+    };
+    for (behind, size) in [(0, 60), (1, 60), (1, 36)] {
+        let small = disks();
+        let mirror = TestMirror::create(devices(&small), [7; 16], true).unwrap();
+        write(&mirror, 0, 1, 65536).unwrap();
+        mirror.maintain().and_then(|()| mirror.maintain()).unwrap();
+        drop(mirror);
+        let large = moved(&small, size);
+        let old_table = table(&large, behind);
+        assert_eq!(assemble(&large).unwrap().enlarge(), Ok(true));
+        old_table(&large[behind].0);
+        let place = |number: usize| Place::of(&*large[number].0).unwrap();
+        assert!(place(0) != place(1) && place(0).starts_like(&place(1)));
+
+        // The one with the new size runs, and what it writes lies behind the old end, too.
+        let [one, two] = devices(&large);
+        let mut alone = [Some(one.clone()), Some(two.clone())];
+        alone[behind] = None;
+        let mirror = TestMirror::assemble(alone).unwrap();
+        let far = mirror.place.end() - mirror.place.first() - 65536;
+        write(&mirror, 0, 2, 65536).unwrap();
+        write(&mirror, far, 3, 65536).unwrap();
+        let late = [one, two][behind].clone();
+        assert_eq!(mirror.is_returning(behind, &*late), Ok(true));
+        mirror.replace(behind, late, None).unwrap();
+        assert_eq!(place(0), place(1));
+        assert!(mirror.status().dirty_regions < 5);
+        resync(&mirror);
+        while mirror.scrub().unwrap() != Step::Done {}
+        assert_eq!(mirror.status().members, [Member::Good; 2]);
+        assert!(equal(&mirror, &large));
+
+        // Had it been used by itself, somebody would have to choose, whatever its size.
+        mirror.maintain().and_then(|()| mirror.maintain()).unwrap();
+        drop(mirror);
+        let apart = large.each_ref().map(|disk| {
+            let disk = Arc::new(disk.0.duplicate());
+            (disk.clone(), Arc::new(FaultyDisk::new(disk, 0, Faults::default())))
+        });
+        old_table(&apart[behind].0);
+        let [one, two] = devices(&apart);
+        let mut pair = [Some(one.clone()), Some(two.clone())];
+        let stray = pair[behind].take();
+        let mirror = TestMirror::assemble(pair).unwrap();
+        let mut pair = [None, None];
+        pair[behind] = stray.clone();
+        drop(TestMirror::assemble(pair).unwrap());
+        let stray = stray.unwrap();
+        assert_eq!(mirror.is_returning(behind, &*stray), Err(MirrorError::SplitBrain));
+        assert_eq!(mirror.replace(behind, stray, None), Err(MirrorError::SplitBrain));
+        drop(mirror);
+        assert!(matches!(assemble(&apart), Err(MirrorError::SplitBrain)));
+
+        // A disk with no room for the array's end is not taken.
+        let mirror = assemble(&large).unwrap();
+        mirror.fail(behind).unwrap();
+        let short = RamDisk::new(SIZE / 512, 512);
+        let mut bytes = vec![0; (SIZE - (1 << 20)) as usize];
+        large[behind].0.peek(0, &mut bytes);
+        short.poke(0, &bytes);
+        old_table(&short);
+        crate::partition::write_gpt(&short, &crate::partition::plan(SIZE / 512, 512).unwrap(), [1; 16])
+            .unwrap();
+        assert_eq!(mirror.is_returning(behind, &short), Err(MirrorError::Layout));
+        assert_eq!(mirror.replace(behind, Arc::new(short), None), Err(MirrorError::Layout));
+    }
+}
+
+#[test]
 fn larger_regions_go_with_a_larger_array() {
     let pair = |mebibytes: u64, from: Option<&[(Arc<RamDisk>, Arc<FaultyDisk>); 2]>| match from {
         Some(disks) => moved(disks, mebibytes),
@@ -575,7 +688,28 @@ fn larger_regions_go_with_a_larger_array() {
     assert_eq!((mirror.maintain(), mirror.maintain()), (Ok(()), Ok(())));
     drop(mirror);
     let large = pair(90 << 10, Some(&small));
+    let behind = pair(90 << 10, Some(&small));
     assert_eq!(assemble(&large).unwrap().enlarge(), Ok(true));
+    // A disk that was left with the old size, and smaller regions, lacks no more for that.
+    for runs in [true, false] {
+        let disks = [0, 1].map(|number: usize| {
+            let disk = Arc::new([&large, &behind][number][number].0.duplicate());
+            (disk.clone(), Arc::new(FaultyDisk::new(disk, 0, Faults::default())))
+        });
+        let [one, two] = devices(&disks);
+        let mut mirror = TestMirror::assemble([Some(one), None]).unwrap();
+        write(&mirror, 80 << 30, 7, 512).unwrap();
+        if runs {
+            mirror.replace(1, two, None).unwrap();
+        } else {
+            mirror = assemble(&disks).unwrap();
+        }
+        assert_eq!((mirror.place.region_shift, mirror.status().lacking), (22, (1, 1)));
+        resync(&mirror);
+        let mut byte = [0];
+        disks[1].0.peek(mirror.place.first() + (80 << 30), &mut byte);
+        assert_eq!(byte, [7]);
+    }
     let mirror = assemble(&large).unwrap();
     assert_eq!((mirror.place.region_shift, mirror.status().members), (22, [Member::Good; 2]));
     // What a disk missed is found again.

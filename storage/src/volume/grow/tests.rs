@@ -4,12 +4,13 @@ use std::vec::Vec;
 
 use super::*;
 use crate::format::{self, Kind as Format};
-use crate::mirror::{Member, Mirror, Step};
-use crate::partition::{Layout, enlarge, usable_end};
+use crate::partition::{Layout, enlarge};
 use crate::test_devices::{Generator, PowerLog, RamDisk, Recorder};
 use crate::volume::tests::{assert_sound, fill, foreign, mount_journaled, options, units};
 use crate::volume::{FileAttributes, NodeKind, Volume};
 use crate::{Cache, Slice};
+
+mod array;
 
 type Lock = parking_lot::RawMutex;
 
@@ -313,121 +314,4 @@ fn volume_size(device: &Arc<dyn BlockDevice>) -> u64 {
     let size = volume.space().unwrap().total;
     volume.unmount().unwrap();
     size
-}
-
-type Array = Arc<Mirror<Lock>>;
-
-fn assemble(disks: [Option<Arc<dyn BlockDevice>>; 2]) -> Array {
-    Arc::new(Mirror::assemble(disks).unwrap())
-}
-
-fn as_device(array: &Array) -> Arc<dyn BlockDevice> {
-    array.clone()
-}
-
-/// What the appliance does, with no volume in use.
-fn grow_array(disks: &[Arc<dyn BlockDevice>; 2]) -> Result<Grown, GrowError> {
-    let array = assemble(disks.clone().map(Some));
-    settle(&array);
-    if array.enlarge().unwrap() {
-        drop(array);
-        return grow_divided(&as_device(&assemble(disks.clone().map(Some))));
-    }
-    grow_divided(&as_device(&array))
-}
-
-/// Brings all of it to rest.
-fn settle(array: &Array) {
-    while array.resync().unwrap() != Step::Done {}
-    while array.scrub().unwrap() != Step::Done {}
-    array.maintain().unwrap();
-    array.maintain().unwrap();
-    assert_eq!((array.status().members, array.status().dirty_regions), ([Member::Good; 2], 0));
-}
-
-fn assert_equal(disks: [&RamDisk; 2]) {
-    let end = disks.map(|disk| {
-        let data = Layout::read(disk).unwrap().data().unwrap();
-        (data.first + data.blocks) as usize * 512
-    });
-    assert_eq!(end[0], end[1]);
-    let parts = disks.map(|disk| disk.image()[2 * MEBIBYTE as usize..end[0]].to_vec());
-    assert!(parts[0] == parts[1], "the halves differ");
-}
-
-#[test]
-fn a_power_cut_leaves_an_arrays_volume_as_it_was_or_grown_and_the_halves_alike() {
-    let small = [1, 2].map(|seed| {
-        let disk = Arc::new(RamDisk::new(SMALL / 512, 512));
-        format::divide(&*disk, SMALL / 512, [seed; 16]).unwrap();
-        disk
-    });
-    let devices = small.each_ref().map(|disk| -> Arc<dyn BlockDevice> { disk.clone() });
-    let array: Array = Arc::new(Mirror::create(devices.clone(), [7; 16], true).unwrap());
-    format::data_partition(&as_device(&array), &options(Format::Exfat, Some(1024))).unwrap();
-    let volume = mount_divided(&as_device(&array));
-    write_files(&volume);
-    volume.unmount().unwrap();
-    settle(&array);
-    assert_eq!(array.enlarge(), Ok(false));
-    assert_eq!(grow_divided(&as_device(&array)), Err(GrowError::NoRoom));
-    drop(array);
-
-    let log = PowerLog::new();
-    let recorders =
-        [0, 1].map(|number| Recorder::new(&log, number, moved(&small[number], LARGE[number], number as u64)));
-    let devices = recorders.each_ref().map(|disk| -> Arc<dyn BlockDevice> { disk.clone() });
-    let begin = log.now();
-    let grown = grow_array(&devices).unwrap();
-    assert!(grown.after > grown.before + 10 * MEBIBYTE, "{grown:?}");
-    let (mut random, mut seen, mut apart, mut older) = (Generator::new(12), [0; 2], 0, 0);
-    for cut in begin..=log.now() {
-        for turn in 0..per_cut() {
-            let left = recorders.each_ref().map(|recorder| Arc::new(recorder.cut(cut, &mut random)));
-            let devices = left.each_ref().map(|disk| -> Arc<dyn BlockDevice> { disk.clone() });
-            let lengths = left.each_ref().map(|disk| Layout::read(&**disk).unwrap().data().unwrap().blocks);
-            apart += u32::from(lengths[0] != lengths[1]);
-            if turn % 2 == 1 {
-                // One of them comes up alone first, works, and the other comes later.
-                let survivor = random.below(2) as usize;
-                let generations = devices
-                    .each_ref()
-                    .map(|disk| crate::mirror::examine(&**disk).unwrap().unwrap().generation);
-                // One that lacks the other's last record cannot know: docs/array-format.md.
-                if generations[survivor] < generations[1 - survivor] {
-                    older += 1;
-                    continue;
-                }
-                let mut alone = [None, None];
-                alone[survivor] = Some(devices[survivor].clone());
-                if let Ok(array) = Mirror::assemble(alone) {
-                    let volume = mount_divided(&as_device(&Arc::new(array)));
-                    check_files(&volume);
-                    let node = volume.create(&units("late"), NodeKind::File, FileAttributes(0)).unwrap();
-                    volume.write(node, 0, &content(99)).unwrap();
-                    volume.close(node).unwrap();
-                    volume.unmount().unwrap();
-                }
-            }
-            let array = assemble(devices.clone().map(Some));
-            let size = volume_size(&as_device(&array));
-            assert!(size == grown.before || size == grown.after, "cut at {cut}: {size}");
-            seen[usize::from(size == grown.after)] += 1;
-            settle(&array);
-            assert_equal([&left[0], &left[1]]);
-            judge_data(&left[0]);
-            drop(array);
-            // Asked again, it goes on from there.
-            let again = grow_array(&devices);
-            assert_eq!(again.is_ok(), size == grown.before, "{again:?}");
-            let array = assemble(devices.map(Some));
-            assert_eq!(volume_size(&as_device(&array)), grown.after);
-            settle(&array);
-            assert_equal([&left[0], &left[1]]);
-            judge_data(&left[1]);
-            let data = Layout::read(&*left[1]).unwrap().data().unwrap();
-            assert_eq!(data.first + data.blocks, usable_end(LARGE[1] / 512, 512));
-        }
-    }
-    assert!(seen.iter().all(|&count| count > 2 * older) && apart > 0, "{seen:?} {apart} {older}");
 }
