@@ -5,6 +5,9 @@ use std::rc::Rc;
 
 use firmware::scheduler;
 use sim::{Client, DiskFaults, Options, RamDisk, Random, SHARES, Simulation};
+use storage::format::{Kind, Options as Wish};
+use storage::partition::Layout;
+use storage::test_devices::{Generator, PowerLog, RamDisk as Memory};
 
 /// Bytes of a piece of a file.
 const PIECE: usize = 32 * 1024;
@@ -450,7 +453,7 @@ fn a_single_volume_that_was_cloned_to_a_larger_disk_grows() {
     let clones = [0, 1].map(|number| {
         let disk = larger(options, 5 + number, 0);
         let old = &first.disks[number as usize];
-        let contents = storage::test_devices::RamDisk::new(options.disk_blocks * 2, 512);
+        let contents = Memory::new(options.disk_blocks * 2, 512);
         contents.poke(0, &old.peek(0, old.bytes() as usize));
         let rest = disk.peek(old.bytes(), (disk.bytes() - old.bytes()) as usize);
         contents.poke(old.bytes(), &rest);
@@ -470,4 +473,183 @@ fn a_single_volume_that_was_cloned_to_a_larger_disk_grows() {
         assert!(refused.contains("only exFAT volumes grow"), "{refused}");
         assert!(client.mount(SHARES[1]).is_ok());
     });
+}
+
+#[test]
+fn a_volume_without_a_journal_does_not_grow_and_stays_in_use() {
+    let options = small(Options::new(32));
+    let first = machine(options);
+    let foreign = Memory::new(options.disk_blocks, 512);
+    let wish = Wish { kind: Kind::Exfat, label: Vec::new(), unique: [3; 16], cluster: None };
+    storage::format::volume(&foreign, 0, &wish).unwrap();
+    let foreign = RamDisk::with_contents(foreign, DiskFaults::default(), Random::new(1));
+    let second = next(options, first, [foreign.clone(), first.disks[1].clone()]);
+    alone(second, move |client| {
+        put(client, "kept", 1);
+        let before = foreign.contents();
+        let refused = confirmed(second, "volume grow 0");
+        assert!(refused.contains("only volumes on disks that the appliance has divided grow"), "{refused}");
+        assert!(before.image()[..512] == foreign.contents().image()[..512]);
+        assert_eq!(get(client, SHARES[0], "kept"), Some(1));
+        assert!(console(second, "disks").contains("online"));
+    });
+}
+
+/// A machine's disks while they are told something, and when that was.
+struct Told {
+    disks: Vec<RamDisk>,
+    begun: u64,
+    ended: u64,
+}
+
+/// Runs a machine whose console is told `line`, and yes; the answer has `expected` in it.
+fn told(simulation: &'static Simulation, line: &'static str, expected: &'static str) -> Told {
+    let log = PowerLog::timed(scheduler::now);
+    simulation.disks.iter().enumerate().for_each(|(number, disk)| disk.record(&log, number));
+    let times = Rc::new(Cell::new((0, 0)));
+    let seen = times.clone();
+    alone(simulation, move |_| {
+        wait_for(simulation, "array: good");
+        let begun = scheduler::now();
+        let done = confirmed(simulation, line);
+        assert!(done.contains(expected), "{done}");
+        seen.set((begun, scheduler::now()));
+    });
+    let (begun, ended) = times.get();
+    Told { disks: simulation.disks.clone(), begun, ended }
+}
+
+impl Told {
+    /// The disks after a power cut at a moment, twice if need be.
+    fn cut(&self, moment: u64, seed: u64) -> [Memory; 2] {
+        let mut random = Generator::new(seed);
+        [0, 1].map(|number: usize| self.disks[number].cut(moment, &mut random))
+    }
+
+    /// The first moment after which `holds` of what a power cut leaves.
+    fn first(&self, holds: impl Fn(&[Memory; 2]) -> bool) -> u64 {
+        let (mut before, mut after) = (self.begun, self.ended);
+        while after - before > 1 {
+            let middle = before + (after - before) / 2;
+            if holds(&self.cut(middle, 0)) { after = middle } else { before = middle }
+        }
+        after
+    }
+}
+
+fn with_contents(disks: [Memory; 2]) -> [RamDisk; 2] {
+    disks.map(|disk| RamDisk::with_contents(disk, DiskFaults::default(), Random::new(1)))
+}
+
+#[test]
+fn a_power_cut_between_the_tables_of_a_growing_mirror_and_a_disk_that_comes_later() {
+    let options = small(Options::mirror(30));
+    let first = machine(options);
+    alone(first, |client| put(client, "kept", 1));
+    let moved = [0, 1].map(|number: usize| {
+        let contents = larger(options, 7 + number as u64, 0).contents();
+        contents.poke(0, &first.disks[number].peek(0, first.disks[number].bytes() as usize));
+        contents
+    });
+    let second = next(options, first, with_contents(moved));
+    let growing = told(second, "volume grow 0", "has grown from");
+    let end = |disk: &Memory| Layout::read(disk).unwrap().data().map(|data| data.blocks);
+    let old = growing.cut(growing.begun, 0).each_ref().map(end);
+    let cut = growing.first(|disks| end(&disks[0]) != old[0]);
+    let ends = growing.cut(cut, 0).each_ref().map(end);
+    assert!(ends[0] > old[0] && ends[1] == old[1], "{old:?} {ends:?}");
+
+    for early in 0..2 {
+        let pair = with_contents(growing.cut(cut, 0));
+        pair[1 - early].set_gone(true);
+        let third = next(options, second, pair.clone());
+        let late = pair[1 - early].clone();
+        alone(third, move |client| {
+            let shown = console(third, "array");
+            assert!(shown.contains("degraded"), "{shown}");
+            assert_eq!(get(client, SHARES[0], "kept"), Some(1));
+            put(client, "alone", 2);
+            assert!(confirmed(third, "volume grow 0").contains("have to be good"));
+            late.set_gone(false);
+            wait_for(third, "array: good");
+            assert_eq!((get(client, SHARES[0], "kept"), get(client, SHARES[0], "alone")), (Some(1), Some(2)));
+            let done = confirmed(third, "volume grow 0");
+            assert!(done.contains("has grown from"), "{done}");
+            put(client, "grown", 3);
+            wait_for(third, "array: good");
+            let shown = confirmed(third, "check 0");
+            assert!(shown.contains("Nothing is wrong"), "{shown}");
+            for _ in 0..600 {
+                if !console(third, "array").contains("scrub:") {
+                    break;
+                }
+            }
+        });
+        assert_equal(&pair);
+        assert_eq!(end(&pair[0].contents()), end(&pair[1].contents()));
+        let fourth = next(options, third, pair.clone());
+        alone(fourth, move |client| {
+            for (name, value) in [("kept", 1), ("alone", 2), ("grown", 3)] {
+                assert_eq!(get(client, SHARES[0], name), Some(value));
+            }
+        });
+    }
+}
+
+#[test]
+fn a_power_cut_while_a_mirrors_volume_is_removed_leaves_it_or_none() {
+    let options = small(Options::mirror(31));
+    let first = machine(options);
+    alone(first, |client| put(client, "kept", 1));
+    let second = next(options, first, [first.disks[0].clone(), first.disks[1].clone()]);
+    let removal = told(second, "volume del 0", "Volume 0 is gone");
+    let has_volume = |disk: &Memory| Layout::read(disk).unwrap().data().is_some();
+    let is_blank = |disk: &Memory| Layout::read(disk).unwrap().blank;
+    let begun = removal.first(|disks| !disks.iter().all(has_volume));
+    let ended = removal.first(|disks| disks.iter().all(is_blank));
+    assert!(ended > begun, "{begun} {ended}");
+    let mut random = Generator::new(3);
+    let kept = Rc::new(Cell::new(0));
+    let gone = Rc::new(Cell::new(0));
+    for number in 0..12u64 {
+        let moment = match number {
+            0 => begun - 1,
+            1..4 => begun + random.below(200),
+            _ => begun + random.below(ended - begun + 1),
+        };
+        let pair = with_contents(removal.cut(moment, number));
+        let third = next(options, second, pair.clone());
+        let (kept, gone) = (kept.clone(), gone.clone());
+        alone(third, move |client| {
+            console(third, "share add data 0");
+            let shown = console(third, "array");
+            let listed = console(third, "disks");
+            // Nothing of it is in use anywhere else.
+            assert!(!listed.contains("online") && !listed.contains("not mountable"), "{listed}");
+            if client.mount(SHARES[0]).is_ok() {
+                assert!(shown.contains("array: "), "{shown}");
+                assert_eq!(get(client, SHARES[0], "kept"), Some(1));
+                wait_for(third, "array: good");
+                kept.set(kept.get() + 1);
+            } else {
+                gone.set(gone.get() + 1);
+            }
+            // Asked again, what is left goes too.
+            if shown.contains("array: ") {
+                let done = confirmed(third, "volume del 0");
+                assert!(done.contains("Volume 0 is gone"), "{done}");
+            }
+            assert!(console(third, "array").contains("There is no array"));
+            assert_eq!(
+                console(third, "disks").matches("no volume").count(),
+                2,
+                "{}",
+                console(third, "disks")
+            );
+            assert!(confirmed(third, "array create").contains("is there"));
+            console(third, "share add data 0");
+            assert_eq!(get(client, SHARES[0], "kept"), None);
+        });
+    }
+    assert!(kept.get() > 1 && gone.get() > 1, "{} {}", kept.get(), gone.get());
 }
