@@ -92,8 +92,10 @@ fn a_power_cut_leaves_a_disks_volume_or_none() {
 
 type Pair = [Arc<dyn BlockDevice>; 2];
 
+type Array = Arc<Mirror<Lock>>;
+
 /// An array as the appliance finds it at a start; what is beside it.
-fn start(pair: &Pair) -> (Option<Arc<Mirror<Lock>>>, Vec<Arc<dyn BlockDevice>>) {
+fn start(pair: &Pair) -> (Option<Array>, Vec<Arc<dyn BlockDevice>>) {
     let (mut members, mut others) = (Vec::new(), Vec::new());
     for disk in pair {
         let belongs = examine(&**disk).unwrap().is_some();
@@ -165,8 +167,8 @@ fn a_power_cut_leaves_an_arrays_volume_or_none() {
             seen[0] += u32::from(found);
             // After the start there is no other answer.
             assert_eq!(finds_volume(&copies, &mut random), found);
-            for number in 0..2 {
-                let array = Mirror::<Lock>::assemble([Some(copies[number].clone()), None]);
+            for disk in &copies {
+                let array = Mirror::<Lock>::assemble([Some(disk.clone()), None]);
                 let Ok(array) = array else { continue };
                 let device: Arc<dyn BlockDevice> = Arc::new(array);
                 assert_eq!(has_volume(&device, Kind::Exfat, &["kept", "later"], &mut random), found);

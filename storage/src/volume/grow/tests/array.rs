@@ -380,7 +380,7 @@ fn moved_array(seed: u64) -> [RamDisk; 2] {
     write_files(&volume);
     let node = volume.create(&units("filler"), NodeKind::File, FileAttributes(0)).unwrap();
     let free = volume.space().unwrap().free;
-    volume.write(node, 0, &&filler()[..free as usize - (120 << 10)]).unwrap();
+    volume.write(node, 0, &filler()[..free as usize - (120 << 10)]).unwrap();
     volume.close(node).unwrap();
     volume.unmount().unwrap();
     settle(&array);
