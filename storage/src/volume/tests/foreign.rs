@@ -1,9 +1,12 @@
 //! Volumes that others made, and what others read of ours.
 
+#[cfg(target_has_atomic = "64")]
 use std::string::ToString;
 use std::vec;
 
-use super::model::{Model, Run};
+#[cfg(target_has_atomic = "64")]
+use super::model::Model;
+use super::model::Run;
 use super::*;
 
 #[test]
